@@ -1,0 +1,169 @@
+"""Directories that are never half-written: staged beside their place, flushed to the disk, then renamed.
+
+A reader sees the old directory or the new one. A process that is killed leaves a hidden sibling behind, which the next
+writer of the same place removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from embedft.errors import ArtifactError, DiskFullError
+
+FULL_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+# safetensors and torch report a full disk in words of their own, not as an OSError.
+FULL_DISK_WORDS = ("no space left on device", "storagefull", "disk quota exceeded")
+WRITE_FAILED_WORDS = ("pytorchstreamwriter", "file write failed", "unexpected pos", "ioerror")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, flushed to the disk; a reader sees the old bytes or the new ones."""
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+        sync_directory(path.parent)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as indented UTF-8 JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries to the disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Flush every file and directory below ``root`` to the disk."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_dir():
+            sync_directory(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_directory(root)
+
+
+@contextmanager
+def atomic_directory(target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """Yield an empty staging directory that becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: the directory to create.
+        force: replace an existing ``target``. The old one is moved aside first and removed last, so that a kill in
+            between loses neither: the next writer moves it back.
+        ours: says whether an existing directory is one that embedft wrote; others are never replaced.
+
+    Raises:
+        ArtifactError: ``target`` exists and may not be replaced.
+        DiskFullError: the disk ran full; ``target`` is as it was.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _recover(target)
+    require_free(target, force=force, ours=ours)
+    token = uuid.uuid4().hex[:8]
+    staged = target.with_name(f".{target.name}.{token}.tmp")
+    staged.mkdir()
+    try:
+        with disk_errors(target):
+            yield staged
+            sync_tree(staged)
+            if target.exists():
+                aside = target.with_name(f".{target.name}.{token}.old")
+                target.rename(aside)
+                staged.rename(target)
+                shutil.rmtree(aside)
+            else:
+                staged.rename(target)
+            sync_directory(target.parent)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def require_free(target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
+    """Raise ArtifactError if ``target`` exists and may not be replaced; an empty directory counts as free."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir():
+        raise ArtifactError(f"{target}: is a file; a directory is to be written there.", hint="name another path.")
+    if not force:
+        raise ArtifactError(f"{target}: exists already.", hint="name another path, or add --force to replace it.")
+    if ours is not None and not ours(target):
+        raise ArtifactError(
+            f"{target}: exists and holds files that embedft did not write; --force replaces only its own.",
+            hint="name another path, or remove the directory yourself.",
+        )
+
+
+def _recover(target: Path) -> None:
+    """Undo what a killed writer left: move the old directory back if the new one never arrived, drop the rest."""
+    for aside in target.parent.glob(f".{target.name}.*.old"):
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(target)
+    for staged in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def is_disk_full(error: BaseException | None, path: Path) -> bool:
+    """Whether ``error``, or an error that it came from, means that the disk of ``path`` is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL_DISK_ERRNOS:
+            return True
+        words = str(error).lower()
+        if any(word in words for word in FULL_DISK_WORDS):
+            return True
+        if any(word in words for word in WRITE_FAILED_WORDS) and _free_bytes(path) < 1 << 20:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn any library's report of a full disk into one DiskFullError that names ``path``."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, DiskFullError) and is_disk_full(error, path):
+            raise DiskFullError(
+                f"{path}: the disk ran full while this was written; nothing half-written was kept.",
+                hint="free some space or name a path on another disk, then run the command again.",
+            ) from error
+        raise

@@ -1,0 +1,59 @@
+"""Faults of single rows: counted and left out, and fatal once too large a share of a file is bad."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedft.errors import DataError
+
+MAX_BAD_SHARE = 0.05
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row that was left out: ``kind`` groups equal faults, ``line`` counts from 1."""
+
+    kind: str
+    path: Path
+    line: int
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.kind} ({self.found})" if self.found else f"{self.path}:{self.line}: {self.kind}"
+
+
+@dataclass
+class FaultLog:
+    """Collects the faults of one file while it is read."""
+
+    path: Path
+    rows: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, kind: str, line: int, found: object = "") -> None:
+        """Count one bad row."""
+        text = found if isinstance(found, str) else repr(found)
+        self.faults.append(Fault(kind, self.path, line, text if len(text) <= 80 else text[:77] + "..."))
+
+    def check(self, expected: str, max_bad: float = MAX_BAD_SHARE) -> None:
+        """Raise DataError if the file has no row, or if more than ``max_bad`` of its rows are bad.
+
+        Args:
+            expected: what a good row looks like, for the hint.
+            max_bad: share of rows, 0..1.
+        """
+        if self.rows == 0:
+            raise DataError(f"{self.path}: is empty, no row was found.", hint=f"expected {expected}.")
+        bad_rows = len({fault.line for fault in self.faults})
+        if bad_rows > max_bad * self.rows:
+            kinds = ", ".join(f"{count} x {kind}" for kind, count in Counter(f.kind for f in self.faults).most_common())
+            shown = "\n".join(f"  {fault}" for fault in self.faults[:SHOWN])
+            more = f"\n  ... and {len(self.faults) - SHOWN} more" if len(self.faults) > SHOWN else ""
+            raise DataError(
+                f"{self.path}: {bad_rows} of {self.rows} rows are bad, more than the allowed {max_bad:.0%}: {kinds}.\n"
+                f"{shown}{more}",
+                hint=f"expected {expected}.",
+            )

@@ -1,0 +1,116 @@
+"""Leakage: what the training split shares with the splits that are to judge it.
+
+Texts are compared after folding case and white space; near-duplicates are not looked for here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedft.data.retrieval import RetrievalData
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One kind of overlap between the training split and another.
+
+    Attributes:
+        kind: ``query id`` (the same id in both), ``query text`` (another id, the same text), ``positive text`` (a
+            relevant text of both), ``query is document`` (a training query is a relevant text there or the reverse).
+        split: the split that judges.
+        count: how many queries (or relevant texts) of ``split`` are touched.
+        share: ``count`` over the number of them in ``split``, 0..1.
+        examples: up to three of the texts.
+        severe: whether it lets a model know a judged answer. A relevant text in both splits is common in shared
+            corpora and is not.
+    """
+
+    kind: str
+    split: str
+    count: int
+    share: float
+    examples: tuple[str, ...]
+    severe: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def folded(text: str) -> str:
+    """``text`` with case and runs of white space folded."""
+    return " ".join(text.casefold().split())
+
+
+def find_leakage(data: RetrievalData, train: str = "train") -> list[Leak]:
+    """Every kind of overlap between ``train`` and the other splits, severe ones first; empty if there is none."""
+    if train not in data.qrels:
+        return []
+    sides = {name: _Side.of(data, name) for name in data.qrels}
+    trained = sides.pop(train)
+    leaks: list[Leak] = []
+    for name, judged in sides.items():
+        same_id = {query: text for query, text in judged.queries.items() if query in trained.queries}
+        trained_texts = set(trained.queries.values())
+        same_text = {
+            query: text for query, text in judged.queries.items() if query not in same_id and text in trained_texts
+        }
+        crossed = (trained_texts & judged.positives) | (set(judged.queries.values()) & trained.positives)
+        shared = trained.positives & judged.positives
+        leaks += [
+            _leak("query id", name, same_id.values(), len(judged.queries), severe=True),
+            _leak("query text", name, same_text.values(), len(judged.queries), severe=True),
+            _leak("query is document", name, crossed, len(judged.queries), severe=True),
+            _leak("positive text", name, shared, len(judged.positives), severe=False),
+        ]
+    return sorted((leak for leak in leaks if leak.count), key=lambda leak: not leak.severe)
+
+
+def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[RetrievalData, int]:
+    """The data without the training rows whose query is also judged in another split, and how many rows went."""
+    texts = dict(zip(data.queries["id"].to_pylist(), map(folded, data.queries["text"].to_pylist()), strict=True))
+    judged_ids = {query for name, table in data.qrels.items() if name != train for query in _query_ids(table)}
+    judged_texts = {texts[query] for query in judged_ids}
+    keep_row = [
+        query not in judged_ids and texts[query] not in judged_texts
+        for query in data.split(train)["query_id"].to_pylist()
+    ]
+    kept = data.with_split(train, data.split(train).filter(pa.array(keep_row)))
+    if train in data.pairs:
+        pairs = data.pairs[train]
+        keep_pair = [folded(anchor) not in judged_texts for anchor in pairs["anchor"].to_pylist()]
+        kept = replace(kept, pairs={**kept.pairs, train: pairs.filter(pa.array(keep_pair))})
+    return kept, keep_row.count(False)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The judged queries of a split (id -> folded text) and its relevant texts (folded)."""
+
+    queries: dict[str, str]
+    positives: set[str]
+
+    @classmethod
+    def of(cls, data: RetrievalData, split: str) -> _Side:
+        ids, texts = data.judged_queries(split)
+        qrels = data.qrels[split]
+        relevant = pc.unique(qrels.filter(pc.greater(qrels["grade"], 0))["corpus_id"])
+        rows = data.corpus.filter(pc.is_in(data.corpus["id"], value_set=relevant))
+        return cls(dict(zip(ids, map(folded, texts), strict=True)), set(map(folded, rows["text"].to_pylist())))
+
+
+def _query_ids(qrels: pa.Table) -> Iterable[str]:
+    return Counter(qrels["query_id"].to_pylist())
+
+
+def _leak(kind: str, split: str, texts: Iterable[str], total: int, *, severe: bool) -> Leak:
+    found = sorted(texts)
+    return Leak(kind, split, len(found), len(found) / max(total, 1), tuple(found[:EXAMPLES]), severe)

@@ -1,0 +1,193 @@
+"""Encoders on disk: plain sentence-transformers folders, found, opened and written."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedft.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = "bundled"
+BUNDLED_PATH = Path(__file__).parent.parent / "models" / "modernbert-mini"
+
+# Beyond this the cost of attention grows fast; a model that can do more does it when asked.
+DEFAULT_MAX_LENGTH = 512
+# What sentence-transformers folders have no field for.
+EXTRA_FILE = "embedft.json"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """What a published model needs and its own files do not say."""
+
+    query_prompt: str
+    document_prompt: str
+    max_length: int
+
+
+# Their model cards require these prefixes; the stored configurations list none, and 8192 as the length.
+KNOWN_MODELS = {
+    "lightonai/modernbert-embed-large": KnownModel("search_query: ", "search_document: ", DEFAULT_MAX_LENGTH),
+    "nomic-ai/modernbert-embed-base": KnownModel("search_query: ", "search_document: ", DEFAULT_MAX_LENGTH),
+}
+
+# Older sentence-transformers and text-embeddings-inference read one flag a mode instead of ``pooling_mode``.
+LEGACY_POOLING_FLAGS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+
+
+def open_folder(name_or_path: str, device: str) -> SentenceTransformer:
+    """The fp32 modules of a sentence-transformers folder, of a hub name, or of ``"bundled"``.
+
+    Raises:
+        ModelError: not found, no network to fetch it, broken, or not a text bi-encoder of transformer and pooling.
+    """
+    path = BUNDLED_PATH if name_or_path == BUNDLED else Path(name_or_path)
+    if path.exists():
+        _check_folder(path)
+        model = _open(str(path), device)
+    elif _looks_like_hub_name(name_or_path):
+        model = _open_from_hub(name_or_path, device)
+    else:
+        raise ModelError(
+            f"model {name_or_path!r}: no such folder, and not a hub name like 'organisation/model' either.",
+            hint=f"name a folder, a hub model, or {BUNDLED!r} for the encoder that comes with embedft.",
+        )
+    _check_modules(name_or_path, model)
+    return model
+
+
+def known_model(name_or_path: str) -> KnownModel | None:
+    """What is known of a published model, found by its name or by the last two parts of a path to it."""
+    return KNOWN_MODELS.get("/".join(Path(name_or_path).parts[-2:]))
+
+
+def read_extra(name_or_path: str) -> dict[str, Any]:
+    """The settings that `write_folder` stored beside the plain folder; empty where there are none."""
+    path = (BUNDLED_PATH if name_or_path == BUNDLED else Path(name_or_path)) / EXTRA_FILE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def write_folder(model: SentenceTransformer, path: Path, *, max_length: int, truncate_dim: int | None) -> None:
+    """Write a folder that every sentence-transformers and text-embeddings-inference release reads.
+
+    On top of what sentence-transformers writes: the pooling flags and the ``max_seq_length`` that older readers need.
+    """
+    model.save_pretrained(str(path), create_model_card=False)
+    for pooling in path.glob("*_Pooling/config.json"):
+        config = json.loads(pooling.read_text())
+        modes = config["pooling_mode"] if isinstance(config["pooling_mode"], list) else [config["pooling_mode"]]
+        config["word_embedding_dimension"] = config["embedding_dimension"]
+        config |= {flag: mode in modes for mode, flag in LEGACY_POOLING_FLAGS.items()}
+        pooling.write_text(json.dumps(config, indent=2) + "\n")
+    transformer = path / "sentence_bert_config.json"
+    config = json.loads(transformer.read_text()) | {"max_seq_length": max_length, "do_lower_case": False}
+    transformer.write_text(json.dumps(config, indent=2) + "\n")
+    (path / EXTRA_FILE).write_text(json.dumps({"format": 1, "truncate_dim": truncate_dim}, indent=2) + "\n")
+
+
+def _looks_like_hub_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
+
+
+def _check_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise ModelError(f"model {path}: is a file.", hint="name the folder that holds modules.json.")
+    if not (path / "modules.json").is_file():
+        inside = path / "model" / "modules.json"
+        hint = f"use {path / 'model'}." if inside.is_file() else "name a sentence-transformers folder."
+        raise ModelError(f"model {path}: holds no modules.json, so it is not a sentence-transformers folder.", hint=hint)
+
+
+def _open_from_hub(name: str, device: str) -> SentenceTransformer:
+    """From the local cache if it is there, else from the hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        try:
+            folder = snapshot_download(name, local_files_only=True)
+        except LocalEntryNotFoundError:
+            folder = snapshot_download(name, ignore_patterns=["onnx/*", "openvino/*", "*.bin", "*.h5", "*.msgpack"])
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"model {name!r}: no such folder here, and no such model on the hub.", hint="check the name.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"model {name!r}: no such folder here, not in the local cache, and the hub cannot be reached.",
+            hint=f"check the name and the network, or use {BUNDLED!r}, the encoder that comes with embedft.",
+        ) from error
+    return _open(folder, device)
+
+
+def _open(folder: str, device: str) -> SentenceTransformer:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    # Checkpoints stored in half precision would otherwise compute in it, which is very slow on a CPU.
+    options = {"dtype": torch.float32}
+    try:
+        with _quiet():
+            return SentenceTransformer(
+                folder, device=device, local_files_only=True, trust_remote_code=False, model_kwargs=options
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        raise ModelError(
+            f"model {folder}: cannot be opened: {_first_line(error)}",
+            hint="check that the folder is complete: modules.json, config.json, model.safetensors, tokenizer.json.",
+        ) from error
+    except Exception as error:
+        # safetensors' and tokenizers' errors derive from Exception alone.
+        raise ModelError(f"model {folder}: is damaged: {_first_line(error)}", hint="fetch or save it again.") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the loader's progress bar and notes, which say nothing that a user can act on."""
+    from transformers.utils import logging as transformers_logging
+
+    notes = logging.getLogger("sentence_transformers")
+    level, bar = notes.level, transformers_logging.is_progress_bar_enabled()
+    notes.setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        notes.setLevel(level)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _check_modules(name: str, model: SentenceTransformer) -> None:
+    kinds = [type(module).__name__ for module in model]
+    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize", "LayerNorm"}:
+        raise ModelError(
+            f"model {name!r}: is made of {' > '.join(kinds)}; embedft works with Transformer > Pooling, "
+            "optionally followed by Dense, LayerNorm, Normalize.",
+            hint="use a transformer bi-encoder.",
+        )
+    if getattr(model.tokenizer, "backend_tokenizer", None) is None:
+        raise ModelError(f"model {name!r}: has no fast tokenizer.", hint="save the model with a tokenizer.json.")
+    if not model[1].include_prompt:
+        raise ModelError(
+            f"model {name!r}: leaves the prompt's tokens out of the pooling, which embedft does not do.",
+            hint="use a model whose pooling has include_prompt true.",
+        )

@@ -1,0 +1,104 @@
+"""Score an encoder on retrieval data: encode, rank exactly, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedft.data import RetrievalData
+from embedft.encoder import Encoder
+from embedft.errors import DataError
+from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
+from embedft.evaluation.ranking import Ranking, rank
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one model on one split.
+
+    Attributes:
+        model, data, split: what was scored on what.
+        query_ids: the judged queries.
+        per_query: metric name -> (queries,) scores.
+    """
+
+    model: str
+    data: str
+    split: str
+    query_ids: list[str]
+    per_query: dict[str, npt.NDArray[np.float64]]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metric name -> mean over the queries."""
+        return {name: float(scores.mean()) for name, scores in self.per_query.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: model, data, split, metrics, queries."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "split": self.split,
+            "metrics": self.metrics,
+            "queries": len(self.query_ids),
+        }
+
+    def write_per_query(self, path: Path, against: Evaluation | None = None) -> None:
+        """Write query_id and one column a metric as Parquet, and ``against:<metric>`` columns for the other model."""
+        columns: dict[str, Any] = {"query_id": self.query_ids, **self.per_query}
+        if against is not None:
+            columns |= {f"against:{name}": scores for name, scores in against.per_query.items()}
+        pq.write_table(pa.table(columns), path)
+
+
+def evaluate_retrieval(
+    encoder: Encoder,
+    data: RetrievalData,
+    split: str = "test",
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    show_progress: bool = False,
+) -> Evaluation:
+    """The scores of ``encoder`` on the judged queries of ``split``, over the whole corpus.
+
+    Queries without a relevant document are left out. All metrics come from one exact ranking.
+
+    Args:
+        encoder: encodes queries and documents with its own prompts.
+        data: corpus, queries, qrels.
+        split: which qrels.
+        metrics: names like ``ndcg@10``; kinds ndcg, mrr, recall, precision, map.
+        show_progress: on standard error.
+
+    Raises:
+        ConfigError: an unknown metric.
+        DataError: the split is missing or has no judged query.
+    """
+    wanted = parse_metrics(metrics)
+    query_ids, query_texts = data.judged_queries(split)
+    if not query_ids:
+        raise DataError(f"{data.path}: no query of split {split!r} has a relevant document.", hint="check the grades.")
+    documents = encoder.encode_documents(data.document_texts(), show_progress=show_progress)
+    queries = encoder.encode_queries(query_texts, show_progress=show_progress)
+    depth = max(metric.k for metric in wanted)
+    ranking = rank(query_ids, queries, data.corpus["id"].to_pylist(), documents, depth)
+    per_query = score_ranking(ranking, data.split(split), metrics)
+    return Evaluation(encoder.name, str(data.path), split, query_ids, per_query)
+
+
+def score_ranking(ranking: Ranking, qrels: pa.Table, metrics: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """Metric name -> (queries,) scores of any ranking.
+
+    Raises:
+        ConfigError: an unknown metric.
+        DataError: a ranked query has no relevant document.
+    """
+    judged = ranking.judge(qrels)
+    return {metric.name: metric(judged) for metric in parse_metrics(metrics)}

@@ -1,0 +1,67 @@
+"""Exact search: every query against every vector, by FAISS, with ties in a fixed order."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.errors import DataError
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+def exact_search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows]:
+    """The ``k`` nearest documents of each query by inner product: scores and row numbers, both (n, min(k, documents)).
+
+    Sorted by score, highest first; equal scores by row number, lowest first, also where a tie crosses the cut at k
+    (FAISS itself leaves that order open). For unit vectors the scores are cosines in [-1, 1].
+
+    Args:
+        queries: (n, dim) float32.
+        documents: (m, dim) float32; may be memory-mapped.
+        k: at least 1.
+
+    Raises:
+        DataError: the dimensions differ, or k is below 1.
+    """
+    if k < 1:
+        raise DataError(f"k is {k}.", hint="ask for at least 1 hit.")
+    if queries.ndim != 2 or documents.ndim != 2 or queries.shape[1] != documents.shape[1]:
+        raise DataError(
+            f"queries are {queries.shape} and documents {documents.shape}; both must be (rows, dim) of one dim.",
+            hint="encode both with the same encoder.",
+        )
+    k = min(k, len(documents))
+    if k == 0 or len(queries) == 0:
+        return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    scores, rows = _search(queries, documents, min(k + 1, len(documents)))
+    if scores.shape[1] > k:
+        scores, rows = _settle_ties(queries, documents, k, scores, rows)
+    return scores[:, :k], rows[:, :k]
+
+
+def _search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows]:
+    import faiss
+
+    scores, rows = faiss.knn(
+        np.ascontiguousarray(queries), np.ascontiguousarray(documents), k, metric=faiss.METRIC_INNER_PRODUCT
+    )
+    order = np.lexsort((rows, -scores))
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _settle_ties(queries: Floats, documents: Floats, k: int, scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
+    """Search deeper where the hit after the cut has the score of the last one before it."""
+    scores, rows = scores.copy(), rows.copy()
+    open_queries = np.flatnonzero(scores[:, k - 1] == scores[:, k])
+    depth = k + 1
+    while len(open_queries):
+        depth = min(2 * depth, len(documents))
+        deeper_scores, deeper_rows = _search(queries[open_queries], documents, depth)
+        scores[open_queries, :k] = deeper_scores[:, :k]
+        rows[open_queries, :k] = deeper_rows[:, :k]
+        if depth == len(documents):
+            break
+        open_queries = open_queries[deeper_scores[:, k - 1] == deeper_scores[:, -1]]
+    return scores, rows

@@ -1,0 +1,81 @@
+"""Retrieval: find the documents that answer a query. Question answering over passages is the same task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedft.config import DataConfig
+from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage, hold_out, read_retrieval
+from embedft.encoder import Encoder
+from embedft.errors import DataError
+from embedft.evaluation import DEFAULT_METRICS, Evaluation, evaluate_retrieval, parse_metrics
+
+
+class Retrieval:
+    """Trained on (query, relevant document) pairs, chosen by nDCG@10."""
+
+    name = "retrieval"
+    losses = ("mnrl",)
+    metric = "ndcg@10"
+    metrics = DEFAULT_METRICS
+
+    def read(self, config: DataConfig) -> RetrievalData:
+        """BEIR folder or pairs; raises DataError."""
+        return read_retrieval(config.path, unknown_ids=config.unknown_ids, max_bad=config.max_bad)
+
+    def check_metrics(self, names: Sequence[str]) -> None:
+        """Raise ConfigError if one of the names is not a ranking metric."""
+        parse_metrics(names)
+
+    def leakage(self, data: RetrievalData) -> list[Leak]:
+        """What the training split shares with the others."""
+        return find_leakage(data)
+
+    def prepare(self, data: RetrievalData, config: DataConfig, seed: int) -> RetrievalData:
+        """The data with a dev split, and without the training rows that leak if they are to be dropped.
+
+        Raises:
+            DataError: there is no training split or no dev split can be made, or training queries are judged
+                elsewhere and ``config.leakage`` is "fail".
+        """
+        data.split("train")
+        severe = [leak for leak in self.leakage(data) if leak.severe]
+        if severe and config.leakage == "fail":
+            found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in severe)
+            raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
+        if config.leakage == "drop":
+            data, _ = drop_leaking_queries(data)
+        if "dev" not in data.qrels:
+            data = hold_out(data, "dev", share=config.dev_share, seed=seed)
+        if self.training_pairs(data).num_rows < 2:
+            raise DataError(f"{data.path}: fewer than 2 training pairs are left.", hint="add pairs.")
+        return data
+
+    def training_pairs(self, data: RetrievalData) -> pa.Table:
+        """Columns anchor, positive, negatives."""
+        return data.training_pairs("train")
+
+    def dev_view(self, data: RetrievalData, documents: int, seed: int) -> RetrievalData:
+        """Dev queries over a part of the corpus: their relevant documents, and others drawn by a hash of their id."""
+        qrels = data.split("dev")
+        relevant = set(qrels.filter(pc.greater(qrels["grade"], 0))["corpus_id"].to_pylist())
+        salt = seed.to_bytes(16, "little")
+        others = [document for document in data.corpus["id"].to_pylist() if document not in relevant]
+        others.sort(key=lambda document: hashlib.blake2b(document.encode(), digest_size=8, salt=salt).digest())
+        kept = relevant.union(others[: max(documents - len(relevant), 0)])
+        corpus = data.corpus.filter(pc.is_in(data.corpus["id"], value_set=pa.array(sorted(kept))))
+        return replace(data, corpus=corpus, qrels={"dev": qrels}, pairs={})
+
+    def evaluate(
+        self, encoder: Encoder, data: RetrievalData, split: str, metrics: Sequence[str], *, show_progress: bool
+    ) -> Evaluation:
+        """The scores of an encoder on a split, over the whole corpus."""
+        return evaluate_retrieval(encoder, data, split, metrics=metrics, show_progress=show_progress)
+
+
+TASK = Retrieval()

@@ -1,0 +1,86 @@
+"""Losses, one entry each: what it computes, from which paper, on which data, with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from embedft.encoder import embed_in_chunks
+from embedft.errors import ConfigError
+from embedft.training.masks import false_negative_mask
+
+Features = dict[str, torch.Tensor]
+
+
+def multiple_negatives_ranking(
+    anchors: torch.Tensor, candidates: torch.Tensor, mask: torch.Tensor, *, scale: float = 20.0
+) -> torch.Tensor:
+    """The mean over rows of -log softmax(scale * cos(anchor, candidates)) at the row's own positive.
+
+    In-batch negatives by Henderson et al. 2017 (arXiv:1705.00652, section 4.4), the InfoNCE of van den Oord et al.
+    2018 (arXiv:1807.03748, eq. 4) with temperature 1 / scale; equal to sentence-transformers'
+    ``MultipleNegativesRankingLoss`` where the mask is empty.
+
+    Args:
+        anchors: (batch, dim).
+        candidates: (batch + negatives, dim); row i's positive is candidate i.
+        mask: (batch, batch + negatives), True where a candidate is not to be a negative of that row.
+        scale: inverse temperature.
+    """
+    anchors = torch.nn.functional.normalize(anchors, dim=1)
+    candidates = torch.nn.functional.normalize(candidates, dim=1)
+    scores = scale * anchors @ candidates.T  # (batch, batch + negatives)
+    scores = scores.masked_fill(mask, -torch.inf)
+    return torch.nn.functional.cross_entropy(scores, torch.arange(len(anchors), device=scores.device))
+
+
+class MultipleNegativesRanking(torch.nn.Module):
+    """`multiple_negatives_ranking` under sentence-transformers' trainer.
+
+    Takes the features of anchor, positive and, if the batch has some, negatives; ``labels`` are the text ids of all
+    three, one after the other.
+    """
+
+    def __init__(self, model: Any, *, scale: float = 20.0) -> None:
+        super().__init__()
+        self.model = model
+        self.scale = scale
+
+    def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
+        """The loss of one batch, a scalar."""
+        anchors, *candidates = (embed_in_chunks(self.model, column) for column in features)
+        sizes = [len(column["input_ids"]) for column in features]
+        anchor_ids, positive_ids, *negative_ids = labels.split(sizes)
+        mask = false_negative_mask(anchor_ids, positive_ids, torch.cat([labels[:0], *negative_ids]))
+        return multiple_negatives_ranking(anchors, torch.cat(candidates), mask, scale=self.scale)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a loss is made and which options it has, with their defaults."""
+
+    build: Callable[..., torch.nn.Module]
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+LOSSES: dict[str, Loss] = {
+    "mnrl": Loss(MultipleNegativesRanking, {"scale": 20.0}),
+}
+
+
+def build_loss(name: str, options: Mapping[str, float], model: Any) -> torch.nn.Module:
+    """The loss module around ``model``; check the name and the options beforehand with `check_loss`."""
+    return LOSSES[name].build(model, **{**LOSSES[name].options, **options})
+
+
+def check_loss(name: str, options: Mapping[str, float], allowed: tuple[str, ...]) -> None:
+    """Raise ConfigError if the task has no such loss, or the loss no such option."""
+    if name not in LOSSES or name not in allowed:
+        raise ConfigError(f"training.loss is {name!r}.", hint=f"this task can use {', '.join(allowed)}.")
+    unknown = set(options) - set(LOSSES[name].options)
+    if unknown:
+        known = ", ".join(LOSSES[name].options) or "none"
+        raise ConfigError(f"training.loss_options has {', '.join(sorted(unknown))}.", hint=f"{name} has: {known}.")

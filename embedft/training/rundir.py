@@ -1,0 +1,146 @@
+"""The directory of a run: what it holds, who may write it, and how far the run has come."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from embedft.artifacts import require_free, write_json
+from embedft.errors import ArtifactError, ConfigError
+
+RUN_FORMAT = 1
+RECORDED = ("embedft", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "faiss-cpu", "numpy")
+Status = Literal["training", "trained", "finished"]
+
+
+class RunDirectory:
+    """``run.json`` (configuration, versions, data, state), ``model/``, ``checkpoints/``, scores and log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_file = path / "run.json"
+        self.model = path / "model"
+        self.checkpoints = path / "checkpoints"
+        self.log = path / "train_log.jsonl"
+        self.metrics = path / "metrics.json"
+        self.per_query = path / "per_query.parquet"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the operating system frees it if the process dies.
+
+        Raises:
+            ArtifactError: another process trains in this directory.
+        """
+        from filelock import FileLock, Timeout
+
+        existed = self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except Timeout as error:
+            raise ArtifactError(
+                f"{self.path}: another process is training in it.", hint="wait for it, or name another path."
+            ) from error
+        finally:
+            if not self.run_file.exists():
+                (self.path / ".lock").unlink(missing_ok=True)
+                if not existed:
+                    shutil.rmtree(self.path, ignore_errors=True)
+
+    def start(self, config: dict[str, Any], *, force: bool) -> None:
+        """Make the directory ready for a new run.
+
+        Raises:
+            ArtifactError: a run is there already and ``force`` is False, or something else is.
+        """
+        others = [entry for entry in self.path.iterdir() if entry.name != ".lock"] if self.path.is_dir() else []
+        if others and not force:
+            status = self.read()["status"] if self.run_file.is_file() else None
+            if status is not None and status != "finished":
+                raise ArtifactError(
+                    f"{self.path}: holds an unfinished run.", hint="add --resume to go on, or --force to start afresh."
+                )
+        if others:
+            require_free(self.path, force=force, ours=lambda path: (path / "run.json").is_file())
+            for entry in others:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config})
+
+    def read(self) -> dict[str, Any]:
+        """What ``run.json`` says.
+
+        Raises:
+            ArtifactError: there is no run, or its ``run.json`` is damaged or of a later format.
+        """
+        if not self.run_file.is_file():
+            raise ArtifactError(f"{self.path}: holds no run (no run.json).", hint="check the path.")
+        try:
+            record: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
+            number, status = record["format"], record["status"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{self.run_file}: is damaged.", hint="start the run again with --force.") from error
+        if number != RUN_FORMAT or status not in ("training", "trained", "finished"):
+            raise ArtifactError(f"{self.run_file}: is of format {number!r}.", hint="use the embedft that wrote it.")
+        return record
+
+    def update(self, **fields: Any) -> None:
+        """Lay fields over ``run.json``, atomically."""
+        write_json(self.run_file, {**self.read(), **fields})
+
+    def check_resumable(self, config: dict[str, Any], files: dict[str, str]) -> None:
+        """Raise ConfigError if the settings or the data are not those that the run began with."""
+        stored = self.read()
+        changed = _differences(stored["config"], config)
+        if changed:
+            raise ConfigError(
+                f"{self.path}: the run began with other settings: {'; '.join(changed)}.",
+                hint="resume without settings of your own, or start afresh with --force.",
+            )
+        began_with = stored.get("data", {}).get("files", files)
+        edited = sorted(name for name in began_with.keys() | files.keys() if began_with.get(name) != files.get(name))
+        if edited:
+            raise ConfigError(
+                f"{self.path}: the data has changed since the run began: {', '.join(edited)}.",
+                hint="restore the files, or start afresh with --force.",
+            )
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and thread count: what a figure depends on besides its settings."""
+    import torch
+
+    versions = {}
+    for package in RECORDED:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name} was {before!r}, now {after!r}")
+    return found

@@ -1,0 +1,163 @@
+"""sentence-transformers' trainer with our batches, our checkpoints and our log plugged into its extension points."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.evaluation import BaseEvaluator
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from embedft.artifacts import sync_tree, write_json
+from embedft.encoder import Encoder, write_folder
+from embedft.progress import Advance
+from embedft.training.batches import PairCollator, SeededBatchSampler
+
+# Written last into a checkpoint: one without it was cut off and is never resumed from.
+COMPLETE_FILE = "complete.json"
+LOG_EVERY = 10
+
+
+class PairTrainer(SentenceTransformerTrainer):
+    """Trains on a data set with the columns anchor, positive, negatives."""
+
+    def __init__(self, *, encoder: Encoder, **kwargs: Any) -> None:
+        self.encoder = encoder
+        super().__init__(model=encoder.sentence_transformer, data_collator=PairCollator(encoder), **kwargs)
+
+    def get_batch_sampler(self, dataset: Any, batch_size: int, **_: Any) -> SeededBatchSampler:
+        """Batches that depend on seed and epoch alone."""
+        return SeededBatchSampler(dataset, batch_size, seed=self.args.seed)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: the card is written once, from the finished run."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Without training_args.bin, which is a pickle; run.json holds the configuration.
+        folder = Path(output_dir or self.args.output_dir)
+        encoder = self.encoder
+        write_folder(self.model, folder, max_length=encoder.max_length, truncate_dim=encoder.truncate_dim)
+
+
+class DevEvaluator(BaseEvaluator):
+    """Scores the weights in training; the trainer calls it as it calls sentence-transformers' evaluators."""
+
+    def __init__(self, score: Callable[[Encoder], dict[str, float]], encoder: Encoder, precision: Any) -> None:
+        super().__init__()
+        self.score, self.encoder, self.precision = score, encoder, precision
+
+    def __call__(self, model: Any, **_: Any) -> dict[str, float]:
+        """Metric name -> value."""
+        return self.score(self.encoder.of(model, self.precision))
+
+
+class RunCallback(TrainerCallback):
+    """Keeps what a run needs: complete checkpoints, the log as JSON lines, progress, and early stopping.
+
+    All its decisions follow from the trainer's log history, which a checkpoint holds, so a resumed run decides as an
+    uninterrupted one.
+    """
+
+    def __init__(self, *, log: Path, metric: str, patience: int, advance: Advance) -> None:
+        self.log, self.metric, self.patience, self.advance = log, f"eval_{metric}", patience, advance
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the log again from the checkpoint's history."""
+        self.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
+        self.advance(state.global_step, total=state.max_steps)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Append what was logged."""
+        with self.log.open("a") as file:
+            file.write(json.dumps(state.log_history[-1]) + "\n")
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Judge and keep the last step, whatever the interval."""
+        self.advance(1)
+        if state.global_step == state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop when the metric has not risen for ``patience`` evaluations."""
+        values = [entry[self.metric] for entry in state.log_history if self.metric in entry]
+        if len(values) - 1 - values.index(max(values)) >= self.patience:
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Declare the new checkpoint complete, then drop those that are neither the best nor the newest."""
+        folder = Path(args.output_dir)
+        newest = folder / f"checkpoint-{state.global_step}"
+        sync_tree(newest)
+        write_json(newest / COMPLETE_FILE, {"step": state.global_step})
+        kept = {newest.name, f"checkpoint-{state.best_global_step}"}
+        for old in folder.glob("checkpoint-*"):
+            if old.name not in kept:
+                shutil.rmtree(old)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The complete checkpoint of the latest step; those that were cut off are removed."""
+    complete = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / COMPLETE_FILE).is_file():
+            complete.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Put the weights of a folder that `write_folder` wrote into ``model``."""
+    from sentence_transformers import SentenceTransformer
+
+    saved = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32})
+    model.load_state_dict(saved.state_dict())
+
+
+def training_arguments(
+    *,
+    folder: Path,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    warmup: float,
+    max_grad_norm: float,
+    eval_every: int,
+    metric: str,
+    seed: int,
+    bf16: bool,
+    use_cpu: bool,
+) -> SentenceTransformerTrainingArguments:
+    """AdamW with a linear schedule; a checkpoint and a dev evaluation every ``eval_every`` steps."""
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup_steps=int(warmup * steps),
+        max_grad_norm=max_grad_norm,
+        lr_scheduler_type="linear",
+        optim="adamw_torch",
+        bf16=bf16,
+        use_cpu=use_cpu,
+        seed=seed,
+        data_seed=seed,
+        eval_strategy="steps",
+        eval_steps=eval_every,
+        save_strategy="steps",
+        save_steps=eval_every,
+        metric_for_best_model=metric,
+        greater_is_better=True,
+        logging_steps=LOG_EVERY,
+        logging_first_step=True,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=not use_cpu,
+    )
