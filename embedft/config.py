@@ -57,6 +57,9 @@ class TrainingConfig(_Section):
     epochs: Annotated[float, Field(gt=0)] = Field(3.0, description="passes over the pairs")
     max_steps: Positive | None = Field(None, description="stop after this many steps; overrides epochs")
     batch_size: Annotated[int, Field(gt=1)] = Field(64, description="pairs a step")
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        256, description="tokens a text in training; the encoder itself keeps model.max_length"
+    )
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="peak; by default 0.08 / hidden size: 2.1e-4 for the bundled encoder, 7.8e-5 at 1024"
     )

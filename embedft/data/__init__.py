@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedft.data.beir import UnknownIds, is_beir, read_beir, read_corpus
+from embedft.data.beir import UnknownIds, is_beir, read_beir, read_corpus, write_beir
 from embedft.data.faults import MAX_BAD_SHARE, Fault
 from embedft.data.holdout import hold_out
 from embedft.data.leakage import Leak, drop_leaking_queries, find_leakage
@@ -25,6 +25,7 @@ __all__ = [
     "read_corpus",
     "read_pairs",
     "read_retrieval",
+    "write_beir",
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from embedft.artifacts import sha256_of
+from embedft.artifacts import atomic_directory, sha256_of
 from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog
 from embedft.data.retrieval import CORPUS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
 from embedft.data.rows import read_rows
@@ -59,6 +59,30 @@ def read_beir(path: Path, *, unknown_ids: UnknownIds = "error", max_bad: float =
         )
     hashes = {file.relative_to(path).as_posix(): sha256_of(file) for file in files}
     return RetrievalData(path, corpus, queries, qrels, faults=tuple(faults), files=hashes)
+
+
+def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
+    """Write a BEIR folder, atomically; pairs with negatives keep only their positives.
+
+    Raises:
+        ArtifactError: ``path`` exists, and ``force`` is False or it is not a BEIR folder.
+        DiskFullError: the disk ran full.
+    """
+    with atomic_directory(path, force=force, ours=is_beir) as staged:
+        with (staged / "corpus.jsonl").open("w", encoding="utf-8") as file:
+            for row in data.corpus.to_pylist():
+                metadata = json.loads(row["metadata"]) if row["metadata"] else {}
+                document = {"_id": row["id"], "title": row["title"], "text": row["text"], **metadata}
+                file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        with (staged / "queries.jsonl").open("w", encoding="utf-8") as file:
+            for row in data.queries.to_pylist():
+                file.write(json.dumps({"_id": row["id"], "text": row["text"]}, ensure_ascii=False) + "\n")
+        (staged / "qrels").mkdir()
+        for split, qrels in data.qrels.items():
+            with (staged / "qrels" / f"{split}.tsv").open("w", encoding="utf-8") as file:
+                file.write("query-id\tcorpus-id\tscore\n")
+                for row in qrels.to_pylist():
+                    file.write(f"{row['query_id']}\t{row['corpus_id']}\t{row['grade']}\n")
 
 
 def read_corpus(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE) -> pa.Table:

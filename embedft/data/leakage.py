@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from embedft.data.retrieval import RetrievalData
 
 EXAMPLES = 3
+EXAMPLE_LENGTH = 160
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Leak:
         split: the split that judges.
         count: how many queries (or relevant texts) of ``split`` are touched.
         share: ``count`` over the number of them in ``split``, 0..1.
-        examples: up to three of the texts.
+        examples: the beginnings of up to three of the texts.
         severe: whether it lets a model know a judged answer. A relevant text in both splits is common in shared
             corpora and is not.
     """
@@ -113,4 +114,4 @@ def _query_ids(qrels: pa.Table) -> Iterable[str]:
 
 def _leak(kind: str, split: str, texts: Iterable[str], total: int, *, severe: bool) -> Leak:
     found = sorted(texts)
-    return Leak(kind, split, len(found), len(found) / max(total, 1), tuple(found[:EXAMPLES]), severe)
+    return Leak(kind, split, len(found), len(found) / max(total, 1), tuple(text[:EXAMPLE_LENGTH] for text in found[:EXAMPLES]), severe)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedft.data.faults import Fault
 from embedft.errors import DataError
@@ -69,7 +68,7 @@ class RetrievalData:
             DataError: the split does not exist.
         """
         qrels = self.split(split)
-        relevant = set(qrels.filter(pa.compute.greater(qrels["grade"], 0))["query_id"].to_pylist())
+        relevant = set(qrels.filter(pc.greater(qrels["grade"], 0))["query_id"].to_pylist())
         rows = zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True)
         kept = [(query_id, text) for query_id, text in rows if query_id in relevant]
         return [query_id for query_id, _ in kept], [text for _, text in kept]
@@ -96,7 +95,7 @@ class RetrievalData:
         qrels = self.split(split)
         if split in self.pairs:
             return self.pairs[split]
-        qrels = qrels.filter(pa.compute.greater(qrels["grade"], 0))
+        qrels = qrels.filter(pc.greater(qrels["grade"], 0))
         query_of = dict(zip(self.queries["id"].to_pylist(), self.queries["text"].to_pylist(), strict=True))
         document_of = dict(zip(self.corpus["id"].to_pylist(), self.document_texts(), strict=True))
         return pa.table(
@@ -127,8 +126,3 @@ class RetrievalData:
             "faults": kinds,
         }
 
-
-def positions(ids: list[str], wanted: list[str]) -> npt.NDArray[np.int64]:
-    """The position of each of ``wanted`` in ``ids``, (len(wanted),); all must be there."""
-    where = {value: row for row, value in enumerate(ids)}
-    return np.fromiter((where[value] for value in wanted), dtype=np.int64, count=len(wanted))

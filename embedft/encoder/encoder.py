@@ -206,14 +206,14 @@ class Encoder:
         unique = np.concatenate(blocks) if blocks else np.empty((0, self.dim), dtype=np.float32)
         return unique if len(unique) == len(rows) else unique[rows]
 
-    def tokenize(self, texts: list[str], prompt: str = "") -> list[list[int]]:
-        """Token ids of each text behind the prompt, special tokens included, cut to ``max_length``."""
+    def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[list[int]]:
+        """Token ids of each text behind the prompt, special tokens included, cut to ``max_length`` or a shorter one."""
         # The tokenizer takes no lone surrogates; they become U+FFFD, as any UTF-8 writer would make of them.
         texts = [(prompt + text).encode("utf-8", "replace").decode() if not text.isascii() else prompt + text for text in texts]
         ids: list[list[int]] = self._model.tokenizer(
             texts,
             truncation=True,
-            max_length=self.max_length,
+            max_length=min(max_length or self.max_length, self.max_length),
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,

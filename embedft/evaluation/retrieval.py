@@ -27,6 +27,7 @@ class Evaluation:
         model, data, split: what was scored on what.
         query_ids: the judged queries.
         per_query: metric name -> (queries,) scores.
+        ranking: what the scores were computed from, in the order of ``query_ids``.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Evaluation:
     split: str
     query_ids: list[str]
     per_query: dict[str, npt.NDArray[np.float64]]
+    ranking: Ranking
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -90,7 +92,7 @@ def evaluate_retrieval(
     depth = max(metric.k for metric in wanted)
     ranking = rank(query_ids, queries, data.corpus["id"].to_pylist(), documents, depth)
     per_query = score_ranking(ranking, data.split(split), metrics)
-    return Evaluation(encoder.name, str(data.path), split, query_ids, per_query)
+    return Evaluation(encoder.name, str(data.path), split, query_ids, per_query, ranking)
 
 
 def score_ranking(ranking: Ranking, qrels: pa.Table, metrics: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:

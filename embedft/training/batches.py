@@ -50,8 +50,9 @@ class PairCollator:
     # Asked for by sentence-transformers' trainer.
     valid_label_columns = ("label",)
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, max_length: int) -> None:
         self.encoder = encoder
+        self.max_length = max_length
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Keys ``anchor_input_ids``, ``anchor_attention_mask``, the same for positive and negative, and ``label``."""
@@ -65,7 +66,7 @@ class PairCollator:
             if not values:
                 continue
             prompt = self.encoder.prompts["query" if column == "anchor" else "document"]
-            features = pad_batch(self.encoder.tokenize(values, prompt), self.encoder.pad_id)
+            features = pad_batch(self.encoder.tokenize(values, prompt, self.max_length), self.encoder.pad_id)
             batch |= {f"{column}_{key}": value for key, value in features.items()}
         batch["label"] = torch.cat([text_ids(values) for values in texts.values()])
         return batch

@@ -232,6 +232,7 @@ def _fit(
         callback = RunCallback(log=directory.log, metric=metric, patience=settings.patience, advance=advance)
         trainer = PairTrainer(
             encoder=encoder,
+            max_length=settings.max_length,
             args=arguments,
             train_dataset=Dataset(pairs),
             loss=build_loss(settings.loss, settings.loss_options, model),

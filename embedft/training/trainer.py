@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from embedft.artifacts import sync_tree, write_json
 from embedft.encoder import Encoder, write_folder
@@ -26,9 +26,12 @@ LOG_EVERY = 10
 class PairTrainer(SentenceTransformerTrainer):
     """Trains on a data set with the columns anchor, positive, negatives."""
 
-    def __init__(self, *, encoder: Encoder, **kwargs: Any) -> None:
+    def __init__(self, *, encoder: Encoder, max_length: int, **kwargs: Any) -> None:
         self.encoder = encoder
-        super().__init__(model=encoder.sentence_transformer, data_collator=PairCollator(encoder), **kwargs)
+        collator = PairCollator(encoder, max_length)
+        super().__init__(model=encoder.sentence_transformer, data_collator=collator, **kwargs)
+        # It prints the log to standard output, which belongs to results.
+        self.remove_callback(PrinterCallback)
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, **_: Any) -> SeededBatchSampler:
         """Batches that depend on seed and epoch alone."""

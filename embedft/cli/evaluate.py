@@ -1,0 +1,81 @@
+"""``embedft evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embedft.cli.options import force_option, json_option, precision_option
+
+
+@click.command()
+@click.argument("model")
+@click.option("--task", default="retrieval", show_default=True, help="What to score for.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="BEIR folder, or folder or file of pairs.")
+@click.option("--split", default="test", show_default=True, help="Which qrels to judge by.")
+@click.option("--against", metavar="BASE", help="Another model to compare with, query by query.")
+@click.option("--metric", "metrics", multiple=True, help="For example ndcg@10; may be given several times.")
+@click.option("--unknown-ids", type=click.Choice(["error", "drop"]), default="error", show_default=True,
+              help="Qrels that name ids which do not exist.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write metrics.json and per_query.parquet there.")
+@precision_option
+@force_option
+@json_option
+def evaluate(
+    model: str,
+    task: str,
+    data: Path,
+    split: str,
+    against: str | None,
+    metrics: tuple[str, ...],
+    unknown_ids: str,
+    output: Path | None,
+    precision: Any,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Score MODEL on a data set, and tell whether it is better than another.
+
+    \b
+    embedft evaluate RUN/model --data DATA --split test --against bundled
+    """
+    from embedft.artifacts import atomic_directory, require_free, write_json
+    from embedft.cli.output import print_comparison, print_evaluation, print_json
+    from embedft.config import DataConfig
+    from embedft.encoder import Encoder
+    from embedft.evaluation import Evaluation, compare
+    from embedft.tasks import get_task
+    from embedft.training import comparison_dict
+
+    chosen = get_task(task)
+    wanted = metrics or tuple(chosen.metrics)
+    chosen.check_metrics(wanted)
+    if output is not None:
+        require_free(output, force=force, ours=_is_evaluation)
+    dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))  # type: ignore[arg-type]  # by click.Choice
+    dataset.split(split)
+
+    def score(name: str) -> Evaluation:
+        encoder = Encoder.load(name, precision=precision)
+        return chosen.evaluate(encoder, dataset, split, wanted, show_progress=True)
+
+    evaluation = score(model)
+    other = score(against) if against else None
+    comparison = compare(evaluation, other) if other else {}
+    answer = comparison_dict(evaluation, other, comparison)
+    if output is not None:
+        with atomic_directory(output, force=force, ours=_is_evaluation) as staged:
+            write_json(staged / "metrics.json", answer)
+            evaluation.write_per_query(staged / "per_query.parquet", other)
+    if as_json:
+        print_json(answer)
+    elif other is not None:
+        print_comparison(evaluation, other, comparison)
+    else:
+        print_evaluation(evaluation)
+
+
+def _is_evaluation(path: Path) -> bool:
+    return {entry.name for entry in path.iterdir()} <= {"metrics.json", "per_query.parquet"}

@@ -1,0 +1,87 @@
+"""The command group, and the one place where errors become messages and exit statuses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from embedft import __version__
+from embedft.cli.demo import demo
+from embedft.cli.evaluate import evaluate
+from embedft.cli.index import index
+from embedft.cli.search import search
+from embedft.cli.train import train
+from embedft.errors import EmbedftError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="embedft")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on standard error.")
+def cli(quiet: bool) -> None:
+    """Fine-tune a bi-encoder on your documents, prove the gain, and take it to use.
+
+    Results go to standard output, progress and logs to standard error. Every command takes --help.
+    """
+    # Libraries report what a user can act on as errors; their notes would drown ours.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logger = logging.getLogger("embedft")
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+for command in (demo, train, evaluate, index, search):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    try:
+        cli.main(args=arguments, prog_name="embedft", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USER_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except EmbedftError as error:
+        _fail(error.message, error.hint)
+    except BrokenPipeError:
+        # The reader of a pipe (head) went away, which is no fault.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        _fail_on_system(error)
+    sys.exit(0)
+
+
+def _fail_on_system(error: OSError) -> NoReturn:
+    """What the operating system refused, in a line; other OSErrors are faults of ours and keep their traceback."""
+    from embedft.artifacts import is_disk_full
+
+    if is_disk_full(error, Path()):
+        _fail(f"the disk is full: {error}", "free some space, then run the command again.")
+    if error.filename is not None and error.strerror:
+        _fail(f"{error.filename}: {error.strerror}.", "check the path and its permissions.")
+    raise error
+
+
+def _fail(message: str, hint: str | None) -> NoReturn:
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    if hint:
+        click.echo(click.style("hint: ", fg="cyan") + hint, err=True)
+    sys.exit(USER_ERROR)

@@ -1,0 +1,88 @@
+"""Results on standard output: rich tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from embedft.evaluation import Comparison, Evaluation
+    from embedft.index import Hit
+
+VERDICT_STYLES = {"better": "bold green", "worse": "bold red", "no difference": "yellow"}
+SNIPPET = 160
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Standard output; at least 100 columns wide where it is not a terminal."""
+    from rich.console import Console
+
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=max(out.width, 100))
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """One row a metric."""
+    from rich.table import Table
+
+    table = Table(title=f"{evaluation.model} on {evaluation.data}, {evaluation.split} ({len(evaluation.query_ids)} queries)")
+    table.add_column("metric")
+    table.add_column("score", justify="right")
+    for name, value in evaluation.metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    console().print(table)
+
+
+def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: dict[str, Comparison]) -> None:
+    """One row a metric: both scores, the difference with its interval, the p-value, wins/losses/ties, the verdict."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"{evaluation.data}, {evaluation.split} ({len(evaluation.query_ids)} queries)\n"
+        f"{evaluation.model} against {against.model}",
+    )
+    table.add_column("metric")
+    for heading in ("before", "after", "difference", "95 % interval", "p", "win/loss/tie"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for name, value in comparison.items():
+        table.add_row(
+            name,
+            f"{against.metrics[name]:.4f}",
+            f"{evaluation.metrics[name]:.4f}",
+            f"{value.difference:+.4f}",
+            f"{value.ci_low:+.4f} .. {value.ci_high:+.4f}",
+            f"{value.p_value:.4f}" if value.p_value >= 0.0002 else "< 0.0002",
+            f"{value.wins}/{value.losses}/{value.ties}",
+            f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",
+        )
+    console().print(table)
+
+
+def print_hits(query: str, hits: list[Hit], k: int) -> None:
+    """Rank, score, id, and the beginning of each hit."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"[bold]{escape(query)}[/]", show_lines=False)
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("id", overflow="fold", max_width=40)
+    table.add_column("text")
+    for rank, hit in enumerate(hits, start=1):
+        text = " ".join(f"{hit.title} {hit.text}".split())
+        snippet = text if len(text) <= SNIPPET else text[: SNIPPET - 3] + "..."
+        table.add_row(str(rank), f"{hit.score:.3f}", escape(hit.id), escape(snippet))
+    out = console()
+    out.print(table)
+    if len(hits) < k:
+        out.print(f"(the index holds only {len(hits)} documents)")

@@ -1,0 +1,109 @@
+"""``embedft train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from embedft.cli.options import force_option, json_option
+
+
+@click.command(epilog="All fields of a configuration: embedft train --fields")
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--task", help="What to train for: retrieval.")
+@click.option("--data", help="BEIR folder, folder of pairs (train.jsonl ...), or file of pairs.")
+@click.option("--model", help="Encoder to start from: folder, hub name, or 'bundled'.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field, e.g. training.epochs=3.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output directory.")
+@click.option("--fields", is_flag=True, help="Print all fields with their defaults, and stop.")
+@force_option
+@json_option
+def train(
+    config: Path | None,
+    task: str | None,
+    data: str | None,
+    model: str | None,
+    output: Path | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    fields: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fine-tune an encoder and judge it against the one it started from.
+
+    Settings come from CONFIG (YAML), then from the options, then from --set.
+
+    \b
+    embedft train --task retrieval --data DATA --model bundled -o RUN
+    embedft train -o RUN --resume
+    """
+    if fields:
+        _print_fields()
+        return
+    if output is None:
+        raise click.UsageError("name the directory of the run: -o RUN.")
+    named = {"task": task, "data.path": data, "model.name": model}
+    overrides = {name: value for name, value in named.items() if value is not None}
+    _run(config, overrides, settings, output, resume=resume, force=force, as_json=as_json)
+
+
+def _run(
+    config: Path | None,
+    overrides: dict[str, Any],
+    settings: tuple[str, ...],
+    output: Path,
+    *,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from embedft.cli.output import console, print_comparison, print_json
+    from embedft.config import load_config, parse_setting, validate_config
+
+    overrides |= dict(parse_setting(text) for text in settings)
+    if resume and config is None and not overrides:
+        from embedft.training.rundir import RunDirectory
+
+        run_config = validate_config(RunDirectory(output).read()["config"], source=str(output / "run.json"))
+    else:
+        run_config = load_config(config, overrides)
+    from embedft.training import train as train_run
+
+    try:
+        result = train_run(run_config, output, resume=resume, force=force, show_progress=True)
+    except KeyboardInterrupt:
+        if (output / "run.json").is_file():
+            click.echo(f"stopped; go on from the last checkpoint with: embedft train -o {output} --resume", err=True)
+        raise
+    if as_json:
+        print_json(result.as_dict())
+        return
+    print_comparison(result.evaluation, result.against, result.comparison)
+    out = console()
+    kept = f"step {result.best_step}" if result.best_step else "the base model's weights (no step was better on dev)"
+    out.print(f"kept {kept}: {result.metric} on dev {result.best_value:.4f}, base model {result.base_value:.4f}")
+    out.print(f"model: {output / 'model'}   evidence: {output / 'metrics.json'}, {output / 'per_query.parquet'}")
+    out.print(f"next: embedft index build CORPUS --model {output / 'model'} -o INDEX", soft_wrap=True)
+
+
+def _print_fields() -> None:
+    from pydantic import BaseModel
+    from rich.table import Table
+
+    from embedft.cli.output import console
+    from embedft.config import RunConfig
+
+    table = Table("field", "default", "meaning")
+    for name, field in RunConfig.model_fields.items():
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            table.add_row(name, repr(field.default), "")
+            continue
+        for inner, setting in section.model_fields.items():
+            default = "(required)" if setting.is_required() else repr(setting.get_default(call_default_factory=True))
+            table.add_row(f"{name}.{inner}", default, setting.description or "")
+    console().print(table)
