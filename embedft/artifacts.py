@@ -72,7 +72,9 @@ def sync_tree(root: Path) -> None:
 
 
 @contextmanager
-def atomic_directory(target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+def atomic_directory(
+    target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
     """Yield an empty staging directory that becomes ``target`` when the block ends without an error.
 
     Args:

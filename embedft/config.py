@@ -147,7 +147,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.", hint="check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}", hint="mend that line.") from error
+        raise ConfigError(
+            f"{path}: is not valid YAML: {' '.join(str(error).split())}", hint="mend that line."
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings.", hint="write fields such as 'task: retrieval', one a line.")
     return values

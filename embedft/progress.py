@@ -15,7 +15,8 @@ LOG_EVERY_SECONDS = 15.0
 class Advance(Protocol):
     """Called with the amount of work done since the last call, and optionally a new total."""
 
-    def __call__(self, amount: float = 1, /, *, total: float | None = None) -> None: ...
+    def __call__(self, amount: float = 1, /, *, total: float | None = None) -> None:
+        """Advance by ``amount``."""
 
 
 @contextmanager
@@ -29,12 +30,16 @@ def progress(label: str, total: float | None, unit: str, *, enabled: bool = True
         enabled: False yields a function that does nothing.
     """
     if not enabled:
-        yield lambda _amount=1, /, *, total=None: None
+        yield _advance_nothing
     elif sys.stderr.isatty():
         with _bar(label, total, unit) as advance:
             yield advance
     else:
         yield _Lines(label, total, unit)
+
+
+def _advance_nothing(_amount: float = 1, /, *, total: float | None = None) -> None:
+    pass
 
 
 @contextmanager

@@ -72,7 +72,9 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
         f"{result.evaluation.metrics[result.metric]:.3f}, p {'<' if comparison.p_value < 0.01 else '='} "
         f"{max(comparison.p_value, 0.01):.2f}, leakage: {sum(leak.severe for leak in result.leakage)} kinds found)"
     )
-    out.print("[bold]4. searches[/] of test queries, before and after: the largest gain, one at random, the largest loss")
+    out.print(
+        "[bold]4. searches[/] of test queries, before and after: the largest gain, one at random, the largest loss"
+    )
     for query_row in _examples(result):
         _show(out, data, result, index, query_row)
     _next_steps(out, output, time.monotonic() - start)

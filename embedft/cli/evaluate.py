@@ -30,13 +30,13 @@ def evaluate(
     split: str,
     against: str | None,
     metrics: tuple[str, ...],
-    unknown_ids: str,
+    unknown_ids: Any,
     output: Path | None,
     precision: Any,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Score MODEL on a data set, and tell whether it is better than another.
+    r"""Score MODEL on a data set, and tell whether it is better than another.
 
     \b
     embedft evaluate RUN/model --data DATA --split test --against bundled
@@ -54,7 +54,7 @@ def evaluate(
     chosen.check_metrics(wanted)
     if output is not None:
         require_free(output, force=force, ours=_is_evaluation)
-    dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))  # type: ignore[arg-type]  # by click.Choice
+    dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
     dataset.split(split)
 
     def score(name: str) -> Evaluation:

@@ -34,7 +34,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """One row a metric."""
     from rich.table import Table
 
-    table = Table(title=f"{evaluation.model} on {evaluation.data}, {evaluation.split} ({len(evaluation.query_ids)} queries)")
+    table = Table(
+        title=f"{evaluation.model} on {evaluation.data}, {evaluation.split} ({len(evaluation.query_ids)} queries)"
+    )
     table.add_column("metric")
     table.add_column("score", justify="right")
     for name, value in evaluation.metrics.items():

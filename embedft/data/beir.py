@@ -107,7 +107,9 @@ def read_corpus(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE)
             metadata.pop("metadata")
         return title, text, json.dumps(metadata, ensure_ascii=False) if metadata else None
 
-    return _read_by_id(path, CORPUS_SCHEMA, document, 'rows like {"_id": "d1", "title": "", "text": "..."}', faults, max_bad)
+    return _read_by_id(
+        path, CORPUS_SCHEMA, document, 'rows like {"_id": "d1", "title": "", "text": "..."}', faults, max_bad
+    )
 
 
 def _read_queries(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:

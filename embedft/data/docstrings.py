@@ -26,7 +26,17 @@ from embedft.data.leakage import folded
 from embedft.data.retrieval import CORPUS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, RetrievalData
 from embedft.errors import DataError
 
-PACKAGES = ("numpy", "scipy", "sklearn", "pandas", "torch", "transformers", "datasets", "sentence_transformers", "pyarrow")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "torch",
+    "transformers",
+    "datasets",
+    "sentence_transformers",
+    "pyarrow",
+)
 # Generated or repeated by the hundred, or not documentation for users.
 SKIPPED_FOLDERS = {"models", "tests", "test", "testing", "_inductor", "_dynamo", "_vendor", "include", "generated"}
 

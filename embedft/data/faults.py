@@ -22,7 +22,11 @@ class Fault:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.kind} ({self.found})" if self.found else f"{self.path}:{self.line}: {self.kind}"
+        return (
+            f"{self.path}:{self.line}: {self.kind} ({self.found})"
+            if self.found
+            else f"{self.path}:{self.line}: {self.kind}"
+        )
 
 
 @dataclass

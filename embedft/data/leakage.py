@@ -114,4 +114,11 @@ def _query_ids(qrels: pa.Table) -> Iterable[str]:
 
 def _leak(kind: str, split: str, texts: Iterable[str], total: int, *, severe: bool) -> Leak:
     found = sorted(texts)
-    return Leak(kind, split, len(found), len(found) / max(total, 1), tuple(text[:EXAMPLE_LENGTH] for text in found[:EXAMPLES]), severe)
+    return Leak(
+        kind,
+        split,
+        len(found),
+        len(found) / max(total, 1),
+        tuple(text[:EXAMPLE_LENGTH] for text in found[:EXAMPLES]),
+        severe,
+    )

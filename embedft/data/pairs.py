@@ -104,7 +104,7 @@ def _require_columns(path: Path, line: int, row: dict[str, Any]) -> None:
     if missing:
         raise DataError(
             f"{path}:{line}: has no column {' and no column '.join(map(repr, missing))}; it has {', '.join(row)}.",
-            hint="rename the columns: 'anchor' is the query, 'positive' the text to be found, 'negative' one not to be.",
+            hint="rename the columns: 'anchor' is the query, 'positive' the text to be found, 'negative' a wrong one.",
         )
 
 

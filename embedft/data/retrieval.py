@@ -24,9 +24,7 @@ CORPUS_SCHEMA = pa.schema(
 )
 QUERIES_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 QRELS_SCHEMA = pa.schema([("query_id", pa.string()), ("corpus_id", pa.string()), ("grade", pa.int32())])
-PAIRS_SCHEMA = pa.schema(
-    [("anchor", pa.string()), ("positive", pa.string()), ("negatives", pa.list_(pa.string()))]
-)
+PAIRS_SCHEMA = pa.schema([("anchor", pa.string()), ("positive", pa.string()), ("negatives", pa.list_(pa.string()))])
 
 
 def document_text(title: str, text: str) -> str:
@@ -125,4 +123,3 @@ class RetrievalData:
             "files": dict(self.files),
             "faults": kinds,
         }
-

@@ -123,7 +123,7 @@ def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
         yield reader.line_num, dict(zip(header, fields, strict=True))
 
 
-def _read_parquet(path: Path, log: FaultLog) -> Iterator[Row]:
+def _read_parquet(path: Path, _log: FaultLog) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -19,7 +19,7 @@ TOKEN_BUDGET = 2048
 def token_budget_batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[npt.NDArray[np.int64]]:
     """Yield index arrays that together name every row once, longest rows first.
 
-    Each batch holds rows of similar length with ``rows * longest <= budget``, or one row that is longer than the budget.
+    Each batch holds rows of similar length with ``rows * longest <= budget``, or is one longer row.
 
     Args:
         lengths: tokens of each row.

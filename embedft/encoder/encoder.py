@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -64,7 +64,9 @@ class Encoder:
     ) -> None:
         full = int(model.get_embedding_dimension() or 0)
         if truncate_dim is not None and not 0 < truncate_dim <= full:
-            raise ConfigError(f"truncate_dim is {truncate_dim}, but {name!r} has {full} dimensions.", hint="choose 1 to " f"{full}.")
+            raise ConfigError(
+                f"truncate_dim is {truncate_dim}, but {name!r} has {full} dimensions.", hint=f"choose 1 to {full}."
+            )
         unknown = set(prompts) - set(PROMPT_NAMES)
         if unknown:
             raise ConfigError(f"prompts has {', '.join(sorted(unknown))}.", hint=f"use {' and '.join(PROMPT_NAMES)}.")
@@ -72,7 +74,10 @@ class Encoder:
             raise ConfigError(f"max_length is {max_length} tokens.", hint="use at least 8.")
         longest = getattr(model[0].config, "max_position_embeddings", None)
         if longest is not None and max_length > longest:
-            raise ConfigError(f"max_length is {max_length}, but {name!r} has positions for {longest} tokens.", hint=f"use at most {longest}.")
+            raise ConfigError(
+                f"max_length is {max_length}, but {name!r} has positions for {longest} tokens.",
+                hint=f"use at most {longest}.",
+            )
         self.name = name
         self.prompts = {key: prompts.get(key, "") for key in PROMPT_NAMES}
         self.max_length = max_length
@@ -183,7 +188,7 @@ class Encoder:
         """
         if isinstance(texts, str):
             raise DataError("encode was given one string instead of several.", hint="give a list: encode([text]).")
-        total = len(texts) if hasattr(texts, "__len__") else None
+        total = len(texts) if isinstance(texts, Sized) else None
         row_of: dict[bytes, int] = {}
         rows: list[int] = []
         blocks: list[Vectors] = []
@@ -193,7 +198,9 @@ class Encoder:
                 new: list[str] = []
                 for position, text in enumerate(window, start=len(rows)):
                     if not isinstance(text, str):
-                        raise DataError(f"text {position} is {type(text).__name__}, not a string.", hint="give strings.")
+                        raise DataError(
+                            f"text {position} is {type(text).__name__}, not a string.", hint="give strings."
+                        )
                     # A digest instead of the text: the texts themselves need not stay in memory.
                     key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
                     if key not in row_of:
@@ -209,7 +216,10 @@ class Encoder:
     def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[list[int]]:
         """Token ids of each text behind the prompt, special tokens included, cut to ``max_length`` or a shorter one."""
         # The tokenizer takes no lone surrogates; they become U+FFFD, as any UTF-8 writer would make of them.
-        texts = [(prompt + text).encode("utf-8", "replace").decode() if not text.isascii() else prompt + text for text in texts]
+        texts = [
+            (prompt + text).encode("utf-8", "replace").decode() if not text.isascii() else prompt + text
+            for text in texts
+        ]
         ids: list[list[int]] = self._model.tokenizer(
             texts,
             truncation=True,

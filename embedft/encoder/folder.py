@@ -111,7 +111,9 @@ def _check_folder(path: Path) -> None:
     if not (path / "modules.json").is_file():
         inside = path / "model" / "modules.json"
         hint = f"use {path / 'model'}." if inside.is_file() else "name a sentence-transformers folder."
-        raise ModelError(f"model {path}: holds no modules.json, so it is not a sentence-transformers folder.", hint=hint)
+        raise ModelError(
+            f"model {path}: holds no modules.json, so it is not a sentence-transformers folder.", hint=hint
+        )
 
 
 def _open_from_hub(name: str, device: str) -> SentenceTransformer:
@@ -125,7 +127,9 @@ def _open_from_hub(name: str, device: str) -> SentenceTransformer:
         except LocalEntryNotFoundError:
             folder = snapshot_download(name, ignore_patterns=["onnx/*", "openvino/*", "*.bin", "*.h5", "*.msgpack"])
     except RepositoryNotFoundError as error:
-        raise ModelError(f"model {name!r}: no such folder here, and no such model on the hub.", hint="check the name.") from error
+        raise ModelError(
+            f"model {name!r}: no such folder here, and no such model on the hub.", hint="check the name."
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(
             f"model {name!r}: no such folder here, not in the local cache, and the hub cannot be reached.",

@@ -16,8 +16,8 @@ __all__ = [
     "compare_scores",
     "evaluate_retrieval",
     "parse_metrics",
+    "randomization_p_value",
     "rank",
     "ranking_of_run",
-    "randomization_p_value",
     "score_ranking",
 ]

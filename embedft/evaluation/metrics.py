@@ -43,19 +43,19 @@ def reciprocal_rank(judged: Judged, k: int) -> Scores:
 
 def recall(judged: Judged, k: int) -> Scores:
     """Share of the relevant documents that are among the first k."""
-    return (judged.gains[:, :k] > 0).sum(axis=1) / judged.relevant
+    return np.asarray((judged.gains[:, :k] > 0).sum(axis=1) / judged.relevant)
 
 
 def precision(judged: Judged, k: int) -> Scores:
     """Share of the first k ranks that hold a relevant document; ranks beyond the corpus count as misses."""
-    return (judged.gains[:, :k] > 0).sum(axis=1) / k
+    return np.asarray((judged.gains[:, :k] > 0).sum(axis=1) / k)
 
 
 def average_precision(judged: Judged, k: int) -> Scores:
     """Sum of the precisions at the ranks of relevant documents among the first k, over all relevant documents."""
     hits = judged.gains[:, :k] > 0
     precisions = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return (precisions * hits).sum(axis=1) / judged.relevant
+    return np.asarray((precisions * hits).sum(axis=1) / judged.relevant)
 
 
 def ndcg(judged: Judged, k: int) -> Scores:
@@ -87,6 +87,7 @@ class Metric:
 
     @property
     def name(self) -> str:
+        """As users write it."""
         return f"{self.kind}@{self.k}"
 
     def __call__(self, judged: Judged) -> Scores:

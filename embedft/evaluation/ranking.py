@@ -79,14 +79,14 @@ def _ideal(queries: Grades, grades: Grades, relevant: Grades) -> Grades:
     return ideal
 
 
-def rank(
-    query_ids: list[str], queries: Floats, document_ids: list[str], documents: Floats, depth: int
-) -> Ranking:
+def rank(query_ids: list[str], queries: Floats, document_ids: list[str], documents: Floats, depth: int) -> Ranking:
     """The ``depth`` best documents of each query by inner product, exact.
 
     Args:
-        query_ids, queries: (n,) and (n, dim) unit vectors.
-        document_ids, documents: (m,) and (m, dim) unit vectors, in any order.
+        query_ids: (n,).
+        queries: (n, dim) unit vectors.
+        document_ids: (m,), in any order.
+        documents: (m, dim) unit vectors.
         depth: how deep the ranking goes; less where the corpus is smaller.
     """
     order = np.argsort(np.array(document_ids, dtype=object), kind="stable")

@@ -51,7 +51,9 @@ class Index:
         encoder: the encoder that answers queries.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], encoder: Encoder, vectors: Vectors, documents: pa.Table) -> None:
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], encoder: Encoder, vectors: Vectors, documents: pa.Table
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.encoder = encoder
@@ -60,7 +62,13 @@ class Index:
 
     @classmethod
     def build(
-        cls, documents: pa.Table, encoder: Encoder, path: str | Path, *, force: bool = False, show_progress: bool = False
+        cls,
+        documents: pa.Table,
+        encoder: Encoder,
+        path: str | Path,
+        *,
+        force: bool = False,
+        show_progress: bool = False,
     ) -> Index:
         """Embed documents and write an index, atomically; gives the opened index.
 
@@ -99,7 +107,10 @@ class Index:
                 "truncate_dim": encoder.truncate_dim,
             }
             np.save(staged / VECTORS, vectors, allow_pickle=False)
-            with pa.OSFile(str(staged / IDS), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("id", pa.string())])) as writer:
+            with (
+                pa.OSFile(str(staged / IDS), "wb") as sink,
+                pa.ipc.new_file(sink, pa.schema([("id", pa.string())])) as writer,
+            ):
                 writer.write_table(documents.select(["id"]))
             pq.write_table(documents, staged / DOCUMENTS)
         return cls.open(path, encoder)
@@ -140,7 +151,7 @@ class Index:
         return cls(Path(path), manifest, encoder, vectors, documents)
 
     def __len__(self) -> int:
-        return self._documents.num_rows
+        return int(self._documents.num_rows)
 
     def search(self, texts: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The ``k`` best documents for each query, best first; fewer where the index holds fewer.

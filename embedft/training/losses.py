@@ -53,7 +53,7 @@ class MultipleNegativesRanking(torch.nn.Module):
         """The loss of one batch, a scalar."""
         anchors, *candidates = (embed_in_chunks(self.model, column) for column in features)
         sizes = [len(column["input_ids"]) for column in features]
-        anchor_ids, positive_ids, *negative_ids = labels.split(sizes)
+        anchor_ids, positive_ids, *negative_ids = torch.split(labels, sizes)
         mask = false_negative_mask(anchor_ids, positive_ids, torch.cat([labels[:0], *negative_ids]))
         return multiple_negatives_ranking(anchors, torch.cat(candidates), mask, scale=self.scale)
 

@@ -206,9 +206,7 @@ def _fit(
     eval_every = settings.eval_every or max(steps // DEV_EVALUATIONS, 1)
     model = encoder.sentence_transformer
     device = model.device.type
-    use_bf16 = config.model.precision != "float32" and (
-        config.model.precision == "bfloat16" or fast_bfloat16(device)
-    )
+    use_bf16 = config.model.precision != "float32" and (config.model.precision == "bfloat16" or fast_bfloat16(device))
     hidden = int(model[0].config.hidden_size)
     logger.info(
         "training on %d pairs, %d steps of %d, dev: %d documents, %s of the base model %.4f",
@@ -245,7 +243,9 @@ def _fit(
         load_weights(model, directory.checkpoints / f"checkpoint-{best_step}")
     else:
         best_step, best_value = 0, base_value
-        logger.warning("no step was better on dev than the base model (%s %.4f): its weights are kept", metric, base_value)
+        logger.warning(
+            "no step was better on dev than the base model (%s %.4f): its weights are kept", metric, base_value
+        )
         model = open_base(config).sentence_transformer
     with atomic_directory(directory.model, force=True) as staged:
         write_folder(model, staged, max_length=encoder.max_length, truncate_dim=encoder.truncate_dim)

@@ -1,0 +1,57 @@
+"""One setting, three doors: YAML, the command line, Python."""
+
+import pytest
+
+from embedft.config import field_names, load_config, parse_setting
+from embedft.errors import ConfigError
+
+
+def test_yaml_and_overrides_give_one_configuration(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("task: retrieval\ndata: {path: here}\ntraining:\n  epochs: 2\n  learning_rate: 1e-4\n")
+    config = load_config(file, dict([parse_setting("training.epochs=5"), parse_setting("training.seed=3")]))
+    assert config.training.epochs == 5
+    assert config.training.seed == 3
+    assert config.training.learning_rate == 1e-4
+    assert str(config.data.path) == "here"
+
+
+def test_set_reads_numbers_lists_and_text():
+    assert parse_setting("a=3") == ("a", 3)
+    assert parse_setting("a=2e-5") == ("a", 2e-5)
+    assert parse_setting("a=[x, y]") == ("a", ["x", "y"])
+    assert parse_setting("a=x=y") == ("a", "x=y")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named", "hint"),
+    [
+        ({"data.path": "d", "training.epoch": 3}, "'training.epoch'", "training.epochs"),
+        ({"data.path": "d", "training.epochs": "many"}, "'training.epochs'", "mend"),
+        ({"data.path": "d", "training.batch_size": 1}, "'training.batch_size'", "mend"),
+        ({}, "'data' is missing", "mend"),
+        ({"data.path": "d", "tasc": "retrieval"}, "'tasc'", "task"),
+    ],
+)
+def test_a_wrong_field_is_named_with_a_way_out(overrides, named, hint):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, overrides)
+    assert named in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "just words", "a: [", "- 1\n- 2\n"])
+def test_a_broken_file_is_named(tmp_path, text):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.yaml"):
+        load_config(file, {})
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        load_config(tmp_path / "none.yaml", {})
+
+
+def test_field_names_are_those_of_the_sections():
+    assert {"task", "data.path", "model.name", "training.epochs", "evaluation.metric"} <= set(field_names())

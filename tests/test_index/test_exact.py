@@ -1,0 +1,42 @@
+"""Exact search equals numpy, ties included."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedft.errors import DataError
+from embedft.index import exact_search
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 60), st.integers(1, 12))
+def test_equals_a_stable_sort_of_all_scores(seed, documents, k, dim):
+    rng = np.random.default_rng(seed)
+    # Small integers make many exact ties and no rounding.
+    queries = rng.integers(-2, 3, (5, dim)).astype(np.float32)
+    vectors = rng.integers(-2, 3, (documents, dim)).astype(np.float32)
+    scores, rows = exact_search(queries, vectors, k)
+    everything = queries @ vectors.T
+    expected = np.argsort(-everything, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(scores, np.take_along_axis(everything, expected, axis=1))
+
+
+def test_a_thousand_equal_documents_come_in_row_order():
+    vectors = np.ones((1000, 4), dtype=np.float32)
+    assert exact_search(vectors[:2], vectors, 10)[1].tolist() == [list(range(10))] * 2
+
+
+def test_no_query_and_no_document_give_empty_answers():
+    some, none = np.ones((3, 4), dtype=np.float32), np.empty((0, 4), dtype=np.float32)
+    assert exact_search(none, some, 2)[1].shape == (0, 2)
+    assert exact_search(some, none, 2)[1].shape == (3, 0)
+
+
+def test_wrong_shapes_and_k_are_refused():
+    some = np.ones((3, 4), dtype=np.float32)
+    with pytest.raises(DataError, match=r"\(3, 4\) and documents \(3, 3\)"):
+        exact_search(some, some[:, :3], 1)
+    with pytest.raises(DataError, match="k is 0"):
+        exact_search(some, some, 0)

@@ -1,0 +1,193 @@
+"""A run from end to end on small data: its evidence, its resumption, and what is refused before the first step."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedft import Encoder, RunConfig, train
+from embedft.errors import ArtifactError, ConfigError, DataError
+
+QUICK = {"max_steps": 12, "batch_size": 16, "eval_every": 4, "patience": 9}
+
+
+def config(data, **sections):
+    values = {"data": {"path": str(data)}, "training": QUICK, "model": {"precision": "float32"}}
+    for name, fields in sections.items():
+        values[name] = {**values.get(name, {}), **fields}
+    return RunConfig.model_validate(values)
+
+
+def weights(run):
+    return SentenceTransformer(str(run / "model"), device="cpu").state_dict()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run."""
+    from conftest import GARDEN
+
+    path = tmp_path_factory.mktemp("run") / "run"
+    return train(config(GARDEN), path)
+
+
+def test_a_run_keeps_its_evidence(finished):
+    run = json.loads((finished.run / "run.json").read_text())
+    assert run["status"] == "finished"
+    assert run["config"]["training"]["max_steps"] == 12
+    assert set(run["data"]["files"]) >= {"corpus.jsonl", "qrels/train.tsv"}
+    assert run["environment"]["threads"] == torch.get_num_threads()
+    assert run["fingerprint"] == Encoder.load(finished.run / "model").fingerprint
+    table = pq.read_table(finished.run / "per_query.parquet")
+    assert table.num_rows == 24
+    assert {"query_id", "ndcg@10", "against:ndcg@10"} <= set(table.column_names)
+    metrics = json.loads((finished.run / "metrics.json").read_text())
+    assert metrics["metrics"]["ndcg@10"] == pytest.approx(sum(table["ndcg@10"].to_pylist()) / 24)
+    assert metrics["comparison"]["ndcg@10"]["verdict"] in ("better", "no difference", "worse")
+    log = [json.loads(line) for line in (finished.run / "train_log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [4, 8, 12]
+    assert sorted(path.name for path in finished.run.iterdir() if not path.name.startswith(".")) == [
+        "metrics.json", "model", "per_query.parquet", "run.json", "train_log.jsonl",
+    ]  # fmt: skip
+
+
+def test_the_best_step_on_dev_is_kept(finished):
+    log = [json.loads(line) for line in (finished.run / "train_log.jsonl").read_text().splitlines()]
+    by_step = {entry["step"]: entry["eval_ndcg@10"] for entry in log if "eval_ndcg@10" in entry}
+    assert finished.best_value == max([*by_step.values(), finished.base_value])
+    if finished.best_step:
+        assert by_step[finished.best_step] == finished.best_value
+
+
+def test_sentence_transformers_gives_the_same_vectors(finished):
+    texts = ["how to water a fern", "a fern wants constantly moist roots"]
+    ours = Encoder.load(finished.run / "model", precision="float32").encode(texts)
+    theirs = SentenceTransformer(str(finished.run / "model"), device="cpu").encode(texts)
+    assert abs(ours - theirs).max() < 1e-5
+
+
+TRAIN_AND_STALL = """
+import sys, time
+from pathlib import Path
+from embedft import RunConfig, train
+from embedft.training import trainer
+save = trainer.RunCallback.on_step_end
+def stall(self, args, state, control, **kwargs):
+    save(self, args, state, control, **kwargs)
+    if state.global_step == 6:
+        # A checkpoint that is cut off in the middle.
+        (Path(args.output_dir) / "checkpoint-6").mkdir()
+        (Path(args.output_dir) / "checkpoint-6" / "model.safetensors").write_bytes(b"half")
+        print("step 6", flush=True)
+        time.sleep(120)
+trainer.RunCallback.on_step_end = stall
+train(RunConfig.model_validate_json(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(finished, tmp_path):
+    from conftest import GARDEN
+
+    settings = config(GARDEN)
+    # As many threads as here: sums depend on how they are split.
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    child = subprocess.Popen(
+        [sys.executable, "-c", TRAIN_AND_STALL, settings.model_dump_json(), tmp_path / "run"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, **threads},
+    )  # fmt: skip
+    assert child.stdout.readline().strip() == "step 6"
+    with pytest.raises(ArtifactError, match="another process is training"):
+        train(settings, tmp_path / "run", resume=True)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with pytest.raises(ArtifactError, match="unfinished run"):
+        train(settings, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"training\.seed was 0, now 1"):
+        train(config(GARDEN, training={"seed": 1}), tmp_path / "run", resume=True)
+    resumed = train(settings, tmp_path / "run", resume=True)
+    expected, found = weights(finished.run), weights(resumed.run)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert resumed.evaluation.metrics == finished.evaluation.metrics
+    log = [json.loads(line) for line in (resumed.run / "train_log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [4, 8, 12]
+
+
+def test_a_finished_run_is_not_replaced_without_force(finished, garden):
+    before = (finished.run / "run.json").read_bytes()
+    with pytest.raises(ArtifactError, match="exists already"):
+        train(config(garden), finished.run)
+    assert (finished.run / "run.json").read_bytes() == before
+
+
+def test_a_training_that_only_harms_keeps_the_base_model(garden, tmp_path, encoder):
+    harmful = config(garden, training={"learning_rate": 0.5, "max_steps": 4, "eval_every": 2})
+    result = train(harmful, tmp_path / "run")
+    assert result.best_step == 0
+    assert result.best_value == result.base_value
+    assert Encoder.load(tmp_path / "run" / "model").fingerprint == encoder.fingerprint
+    assert result.comparison["ndcg@10"].verdict == "no difference"
+
+
+def test_training_stops_when_dev_no_longer_improves(garden, tmp_path):
+    settings = config(garden, training={"learning_rate": 0.5, "max_steps": 40, "eval_every": 1, "patience": 2})
+    train(settings, tmp_path / "run")
+    log = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
+    values = [entry["eval_ndcg@10"] for entry in log if "eval_ndcg@10" in entry]
+    assert len(values) < 40
+    assert max(values[-2:]) <= max(values[:-2])
+
+
+def test_pairs_without_a_dev_split_hold_one_out(tmp_path):
+    lines = "".join(f"what is the number {i},the number {i} is {i * i} squared\n" for i in range(60))
+    (tmp_path / "pairs.csv").write_text("anchor,positive\n" + lines)
+    result = train(config(tmp_path / "pairs.csv", training={"max_steps": 2}), tmp_path / "run")
+    assert result.evaluation.split == "dev"
+    assert len(result.evaluation.query_ids) == 6
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"evaluation": {"metric": "ndgc@10"}}, "ndgc@10"),
+        ({"evaluation": {"metrics": ["accuracy"]}}, "accuracy"),
+        ({"training": {"loss": "triplet"}}, "triplet"),
+        ({"evaluation": {"split": "train"}}, "trained on"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(garden, tmp_path, sections, named):
+    with pytest.raises(ConfigError, match=named):
+        train(config(garden, **sections), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_leaking_queries_are_reported_dropped_or_fatal(garden, tmp_path):
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("q1\ttomato-place\t1\n")
+    with pytest.raises(DataError, match="1 x query id in test"):
+        train(config(garden, data={"leakage": "fail"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    start = time.monotonic()
+    result = train(config(garden, training={"max_steps": 1}), tmp_path / "run")
+    assert [(leak.kind, leak.count) for leak in result.leakage if leak.severe] == [("query id", 1)]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["leakage"][0]["kind"] == "query id"
+    assert 0 < result.seconds <= time.monotonic() - start
+
+
+def test_changed_data_is_refused_on_resume(finished, garden, tmp_path):
+    import shutil
+
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["status"], record["config"]["data"]["path"] = "training", str(garden)
+    (run / "run.json").write_text(json.dumps(record))
+    with (garden / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "new", "text": "new"}\n')
+    with pytest.raises(ConfigError, match=r"data has changed since the run began: corpus\.jsonl"):
+        train(config(garden), run, resume=True)
