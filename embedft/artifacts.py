@@ -20,9 +20,9 @@ from typing import Any
 from embedft.errors import ArtifactError, DiskFullError
 
 FULL_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
-# safetensors and torch report a full disk in words of their own, not as an OSError.
+# safetensors, torch and numpy report a full disk in words of their own, not by an errno.
 FULL_DISK_WORDS = ("no space left on device", "storagefull", "disk quota exceeded")
-WRITE_FAILED_WORDS = ("pytorchstreamwriter", "file write failed", "unexpected pos", "ioerror")
+WRITE_FAILED_WORDS = ("pytorchstreamwriter", "file write failed", "unexpected pos", "ioerror", "requested and")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -34,25 +34,20 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """One row a metric."""
     from rich.table import Table
 
-    table = Table(
-        title=f"{evaluation.model} on {evaluation.data}, {evaluation.split} ({len(evaluation.query_ids)} queries)"
-    )
-    table.add_column("metric")
+    table = Table("metric")
     table.add_column("score", justify="right")
     for name, value in evaluation.metrics.items():
         table.add_row(name, f"{value:.4f}")
-    console().print(table)
+    out = console()
+    out.print(f"{evaluation.model}: {_judged_on(evaluation)}", soft_wrap=True)
+    out.print(table)
 
 
 def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: dict[str, Comparison]) -> None:
     """One row a metric: both scores, the difference with its interval, the p-value, wins/losses/ties, the verdict."""
     from rich.table import Table
 
-    table = Table(
-        title=f"{evaluation.data}, {evaluation.split} ({len(evaluation.query_ids)} queries)\n"
-        f"{evaluation.model} against {against.model}",
-    )
-    table.add_column("metric")
+    table = Table("metric")
     for heading in ("before", "after", "difference", "95 % interval", "p", "win/loss/tie"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
@@ -67,7 +62,13 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
             f"{value.wins}/{value.losses}/{value.ties}",
             f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",
         )
-    console().print(table)
+    out = console()
+    out.print(f"{evaluation.model} (after) against {against.model} (before): {_judged_on(evaluation)}", soft_wrap=True)
+    out.print(table)
+
+
+def _judged_on(evaluation: Evaluation) -> str:
+    return f"{evaluation.data}, split {evaluation.split}, {len(evaluation.query_ids)} queries"
 
 
 def print_hits(query: str, hits: list[Hit], k: int) -> None:

@@ -77,9 +77,8 @@ def test_masked_candidates_have_no_say():
     anchors, candidates = torch.randn(3, 8), torch.randn(4, 8)
     mask = torch.zeros(3, 4, dtype=torch.bool)
     mask[:, 3] = True
-    assert multiple_negatives_ranking(anchors, candidates, mask) == multiple_negatives_ranking(
-        anchors, candidates[:3], mask[:, :3]
-    )
+    without = multiple_negatives_ranking(anchors, candidates[:3], mask[:, :3])
+    torch.testing.assert_close(multiple_negatives_ranking(anchors, candidates, mask), without)
 
 
 def test_a_repeated_positive_does_not_push_itself_away():

@@ -18,8 +18,8 @@ from embedft.errors import ArtifactError, ConfigError, DataError
 QUICK = {"max_steps": 12, "batch_size": 16, "eval_every": 4, "patience": 9}
 
 
-def config(data, **sections):
-    values = {"data": {"path": str(data)}, "training": QUICK, "model": {"precision": "float32"}}
+def config(path, **sections):
+    values = {"data": {"path": str(path)}, "training": QUICK, "model": {"precision": "float32"}}
     for name, fields in sections.items():
         values[name] = {**values.get(name, {}), **fields}
     return RunConfig.model_validate(values)
