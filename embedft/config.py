@@ -54,7 +54,9 @@ class TrainingConfig(_Section):
 
     loss: str = Field("mnrl", description="see embedft.training.losses")
     loss_options: dict[str, float] = Field(default_factory=dict, description="of the loss, for example scale")
-    epochs: Annotated[float, Field(gt=0)] = Field(3.0, description="passes over the pairs")
+    epochs: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="passes over the pairs; by default 1, for small sets as many as make 100 steps, at most 10"
+    )
     max_steps: Positive | None = Field(None, description="stop after this many steps; overrides epochs")
     batch_size: Annotated[int, Field(gt=1)] = Field(64, description="pairs a step")
     max_length: Annotated[int, Field(ge=8)] = Field(

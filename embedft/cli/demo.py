@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # Sized so that the whole demo ends within minutes on 2 cores.
 SETTINGS = {
-    "training": {"epochs": 1, "max_length": 128, "eval_every": 11},
+    "training": {"epochs": 1, "batch_size": 32, "max_length": 128, "eval_every": 16},
     "model": {"max_length": 256},
-    "evaluation": {"dev_documents": 800},
+    "evaluation": {"dev_documents": 600},
 }
 SHOWN_HITS = 3
 
@@ -98,7 +98,10 @@ def _show(out: Console, data: RetrievalData, result: TrainResult, index: Index, 
     ranking = result.against.ranking
     before = [ranking.document_ids[document] for document in ranking.rows[row][:SHOWN_HITS]]
     after = [hit.id for hit in index.search([query], SHOWN_HITS)[0]]
-    table = Table("rank", "before", "after", title=f"[bold]{escape(query)}[/]")
+    table = Table(title=f"[bold]{escape(query)}[/]", title_justify="left", expand=True)
+    table.add_column("rank", width=4)
+    for heading in ("before", "after"):
+        table.add_column(heading, ratio=1, overflow="fold")
     for rank, pair in enumerate(zip(before, after, strict=True), start=1):
         table.add_row(str(rank), *(f"[bold green]{name}[/]" if name == query_id else name for name in pair))
     out.print(table)

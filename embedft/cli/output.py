@@ -47,8 +47,8 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
     """One row a metric: both scores, the difference with its interval, the p-value, wins/losses/ties, the verdict."""
     from rich.table import Table
 
-    table = Table("metric")
-    for heading in ("before", "after", "difference", "95 % interval", "p", "win/loss/tie"):
+    table = Table("metric", padding=(0, 1))
+    for heading in ("before", "after", "difference, 95 % interval", "p", "win/loss/tie"):
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     for name, value in comparison.items():
@@ -56,8 +56,7 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
             name,
             f"{against.metrics[name]:.4f}",
             f"{evaluation.metrics[name]:.4f}",
-            f"{value.difference:+.4f}",
-            f"{value.ci_low:+.4f} .. {value.ci_high:+.4f}",
+            f"{value.difference:+.4f}  {value.ci_low:+.4f} .. {value.ci_high:+.4f}",
             f"{value.p_value:.4f}" if value.p_value >= 0.0002 else "< 0.0002",
             f"{value.wins}/{value.losses}/{value.ties}",
             f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",

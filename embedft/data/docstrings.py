@@ -61,7 +61,7 @@ class Documented:
 
 
 def docstring_data(
-    packages: Sequence[str] = PACKAGES, *, limit: int = 4000, shares: tuple[float, float] = (0.1, 0.2)
+    packages: Sequence[str] = PACKAGES, *, limit: int = 3000, shares: tuple[float, float] = (0.1, 0.2)
 ) -> RetrievalData:
     """Retrieval data from the docstrings of the packages that are installed.
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 # bf16; beyond 8k the activations leave the cache.
 TOKEN_BUDGET = 2048
 
+# In training larger chunks win: each chunk's backward pass fills a gradient of the whole token embedding with zeros.
+# Measured for a step of 32 pairs: 0.79 s at 2k, 0.76 s at 4k and 8k.
+TRAINING_TOKEN_BUDGET = 4096
+
 
 def token_budget_batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[npt.NDArray[np.int64]]:
     """Yield index arrays that together name every row once, longest rows first.
@@ -47,7 +51,7 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_id: int) -> dict[str, torch.Ten
     return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
-def embed_in_chunks(model: Any, features: dict[str, torch.Tensor], budget: int = TOKEN_BUDGET) -> torch.Tensor:
+def embed_in_chunks(model: Any, features: dict[str, torch.Tensor], budget: int = TRAINING_TOKEN_BUDGET) -> torch.Tensor:
     """Vectors of padded ``features`` with gradients, (rows, dim) in fp32 and in the order of the rows.
 
     The rows go through ``model`` in chunks sorted by length and cut to their own longest row: the same mathematics as

@@ -87,7 +87,8 @@ def write_folder(model: SentenceTransformer, path: Path, *, max_length: int, tru
 
     On top of what sentence-transformers writes: the pooling flags and the ``max_seq_length`` that older readers need.
     """
-    model.save_pretrained(str(path), create_model_card=False)
+    with _quiet():
+        model.save_pretrained(str(path), create_model_card=False)
     for pooling in path.glob("*_Pooling/config.json"):
         config = json.loads(pooling.read_text())
         modes = config["pooling_mode"] if isinstance(config["pooling_mode"], list) else [config["pooling_mode"]]
@@ -161,7 +162,7 @@ def _open(folder: str, device: str) -> SentenceTransformer:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the loader's progress bar and notes, which say nothing that a user can act on."""
+    """Without the progress bars and notes of loading and saving, which say nothing that a user can act on."""
     from transformers.utils import logging as transformers_logging
 
     notes = logging.getLogger("sentence_transformers")

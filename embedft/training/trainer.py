@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from embedft.artifacts import sync_tree, write_json
-from embedft.encoder import Encoder, write_folder
+from embedft.encoder import Encoder, open_folder, write_folder
 from embedft.progress import Advance
 from embedft.training.batches import PairCollator, SeededBatchSampler
 
@@ -116,10 +115,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def load_weights(model: Any, folder: Path) -> None:
     """Put the weights of a folder that `write_folder` wrote into ``model``."""
-    from sentence_transformers import SentenceTransformer
-
-    saved = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32})
-    model.load_state_dict(saved.state_dict())
+    model.load_state_dict(open_folder(str(folder), "cpu").state_dict())
 
 
 def training_arguments(
@@ -147,7 +143,7 @@ def training_arguments(
         warmup_steps=int(warmup * steps),
         max_grad_norm=max_grad_norm,
         lr_scheduler_type="linear",
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         bf16=bf16,
         use_cpu=use_cpu,
         seed=seed,

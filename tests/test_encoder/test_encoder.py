@@ -233,3 +233,28 @@ def test_chunked_vectors_and_gradients_are_those_of_one_padded_batch(encoder):
         gradients.append((vectors.detach(), model[0].model.layers[2].mlp.Wi.weight.grad.clone()))
         model.zero_grad()
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
+
+
+def test_float32_attention_gives_the_same_vectors_and_gradients(encoder):
+    import torch
+
+    from embedft.encoder import float32_attention
+
+    model = encoder.sentence_transformer
+    features = pad_batch(encoder.tokenize([text for text in TEXTS if text]), 0)
+
+    def vectors_and_gradient():
+        vectors = embed_in_chunks(model, features)
+        vectors[:, :7].square().sum().backward()
+        gradient = model[0].model.layers[0].attn.Wqkv.weight.grad.clone()
+        model.zero_grad()
+        return vectors.detach(), gradient
+
+    plain = vectors_and_gradient()
+    with float32_attention(model[0]):
+        assert model[0].model.config._attn_implementation != "sdpa"
+        torch.testing.assert_close(vectors_and_gradient(), plain)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            close = vectors_and_gradient()
+    assert model[0].model.config._attn_implementation == "sdpa"
+    assert torch.nn.functional.cosine_similarity(close[1].flatten(), plain[1].flatten(), dim=0) > 0.99
