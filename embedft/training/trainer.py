@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ class PairTrainer(SentenceTransformerTrainer):
     def get_batch_sampler(self, dataset: Any, batch_size: int, **_: Any) -> SeededBatchSampler:
         """Batches that depend on seed and epoch alone."""
         return SeededBatchSampler(dataset, batch_size, seed=self.args.seed)
+
+    def compute_loss_context_manager(self) -> ExitStack:
+        """Autocast around the whole loss: accelerate wraps ``model.forward`` alone, and the loss calls the modules."""
+        stack: ExitStack = super().compute_loss_context_manager()
+        stack.enter_context(self.accelerator.autocast())
+        return stack
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: the card is written once, from the finished run."""

@@ -191,3 +191,22 @@ def test_changed_data_is_refused_on_resume(finished, garden, tmp_path):
         file.write('{"_id": "new", "text": "new"}\n')
     with pytest.raises(ConfigError, match=r"data has changed since the run began: corpus\.jsonl"):
         train(config(garden), run, resume=True)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
+def test_training_computes_in_the_precision_of_the_model(garden, tmp_path, monkeypatch, precision, expected):
+    from embedft.training import trainer
+
+    seen = set()
+    begin = trainer.RunCallback.on_train_begin
+
+    def watch(self, args, state, control, model=None, **kwargs):
+        layer = model[0].model.layers[0].mlp.Wo
+        layer.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype) if model.training else None)
+        begin(self, args, state, control, model=model, **kwargs)
+
+    monkeypatch.setattr(trainer.RunCallback, "on_train_begin", watch)
+    train(config(garden, training={"max_steps": 1}, model={"precision": precision}), tmp_path / "run")
+    assert seen == {expected}
+    saved = weights(tmp_path / "run")
+    assert {weight.dtype for weight in saved.values() if weight.is_floating_point()} == {torch.float32}
