@@ -68,7 +68,9 @@ def test_write_bytes_replaces_and_leaves_no_rest(tmp_path):
 
 def test_a_full_disk_is_known_in_the_words_of_every_library(tmp_path):
     assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
-    assert is_disk_full(Exception("Error while serializing: I/O error: No space left on device (os error 28)"), tmp_path)
+    assert is_disk_full(
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"), tmp_path
+    )
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"), tmp_path)
     with pytest.raises(DiskFullError, match="ran full"), disk_errors(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")

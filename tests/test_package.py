@@ -8,7 +8,9 @@ import embedft
 
 
 def test_import_is_light():
-    code = "import sys, embedft, embedft.cli.main; print(sorted({'torch', 'transformers', 'pydantic'} & set(sys.modules)))"
+    code = (
+        "import sys, embedft, embedft.cli.main; print(sorted({'torch', 'transformers', 'pydantic'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

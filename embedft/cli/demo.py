@@ -103,8 +103,14 @@ def _show(out: Console, data: RetrievalData, result: TrainResult, index: Index, 
     for heading in ("before", "after"):
         table.add_column(heading, ratio=1, overflow="fold")
     for rank, pair in enumerate(zip(before, after, strict=True), start=1):
-        table.add_row(str(rank), *(f"[bold green]{name}[/]" if name == query_id else name for name in pair))
+        table.add_row(str(rank), *(_name(document, document == query_id) for document in pair))
     out.print(table)
+
+
+def _name(document: str, answer: bool) -> str:
+    """``scipy: _continuous_distns.nct_gen`` of a qualified name; the right answer is marked."""
+    package, *_, module, name = document.split(".")
+    return f"[bold green]{package}: {module}.{name} (answer)[/]" if answer else f"{package}: {module}.{name}"
 
 
 def _next_steps(out: Console, output: Path, seconds: float) -> None:

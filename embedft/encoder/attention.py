@@ -1,9 +1,9 @@
 """Attention for training in bf16 on a CPU: the same mathematics, in the precision whose gradient is fast.
 
-PyTorch's CPU kernel computes the gradient of attention in bf16 several times slower than in fp32. Measured on 2 cores with
-AMX, 12 heads of 32, 2,048 tokens, forward and backward in ms: 64 texts of 32 tokens 35 (bf16) against 5.5 (fp32), 16 of 128
-41 against 13, 4 of 512 37 against 31. So everything else stays in bf16 and attention alone runs in fp32, which is also the
-more exact of the two.
+PyTorch's CPU kernel computes the gradient of attention in bf16 several times slower than in fp32. Measured on 2 cores
+with AMX, 12 heads of 32, 2,048 tokens, forward and backward in ms: 64 texts of 32 tokens 35 (bf16) against 5.5 (fp32),
+16 of 128 41 against 13, 4 of 512 37 against 31. So everything else stays in bf16 and attention alone runs in fp32, which
+is also the more exact of the two.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ def _register() -> None:
         module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **options: Any
     ) -> Any:
         with torch.autocast(query.device.type, enabled=False):
-            output, weights = sdpa_attention_forward(
-                module, query.float(), key.float(), value.float(), mask, **options
-            )
+            output, weights = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
         return output.to(value.dtype), weights
 
     AttentionInterface.register(NAME, attention)

@@ -142,7 +142,9 @@ def test_missing_paths_are_one_message(cli, tmp_path):
 
 def test_unknown_models_are_one_message(cli, tmp_path):
     for offline in ("0", "1"):
-        done = cli("train", "--data", GARDEN, "--model", "nobody/nothing", "-o", tmp_path / "out", HF_HUB_OFFLINE=offline)
+        done = cli(
+            "train", "--data", GARDEN, "--model", "nobody/nothing", "-o", tmp_path / "out", HF_HUB_OFFLINE=offline
+        )
         assert_user_error(done, "'nobody/nothing'", "hub cannot be reached")
     done = cli("index", "build", GARDEN, "--model", "nothing", "-o", tmp_path / "out")
     assert_user_error(done, "'nothing': no such folder")

@@ -1,10 +1,9 @@
 """Leakage is found, and a held-out part has none."""
 
+import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import pyarrow as pa
-
-import pytest
 
 from embedft.data import drop_leaking_queries, find_leakage, hold_out, read_retrieval
 from embedft.errors import DataError

@@ -1,7 +1,5 @@
 """Metrics equal those of ranx and trec_eval, also where scores tie; one ranking serves every cut-off."""
 
-import os
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -96,13 +94,17 @@ def test_trec_evals_own_order_of_ties_is_ours_with_ids_reversed():
         new = {document: f"{place:04d}" for place, document in enumerate(ids)}
         return {query: {new[document]: value for document, value in hits.items()} for query, hits in mapping.items()}
 
-    assert_equal(ours(renamed(qrels), renamed(run)), by_trec_eval(qrels, run) | {"mrr@10": ours(renamed(qrels), renamed(run))["mrr@10"]})
+    assert_equal(
+        ours(renamed(qrels), renamed(run)),
+        by_trec_eval(qrels, run) | {"mrr@10": ours(renamed(qrels), renamed(run))["mrr@10"]},
+    )
 
 
 @pytest.mark.parametrize("name", ["cranfield", "liveqa_med"])
 def test_real_judgments_equal_trec_eval_and_ranx(shared, name):
     data = read_retrieval(shared / "retrieval" / name)
     query_ids, texts = data.judged_queries("test")
+
     # Bags of hashed words: a cheap ranking with many ties, so that no encoder is needed here.
     def vectors(values):
         matrix = np.zeros((len(values), 512), dtype=np.float32)

@@ -87,7 +87,13 @@ def test_another_model_of_the_same_dimension_is_refused_by_both_names(built, enc
 
 def test_a_flipped_byte_anywhere_is_a_named_error(copy, encoder):
     files = [path for path in copy.rglob("*") if path.is_file() and path.stat().st_size]
-    assert {path.name for path in files} >= {"CURRENT", "manifest.json", "vectors.npy", "ids.arrow", "documents.parquet"}
+    assert {path.name for path in files} >= {
+        "CURRENT",
+        "manifest.json",
+        "vectors.npy",
+        "ids.arrow",
+        "documents.parquet",
+    }
     rng = np.random.default_rng(0)
     for file in files:
         content = file.read_bytes()

@@ -57,12 +57,12 @@ def loss_and_gradients(model, compute):
 def test_loss_and_gradients_equal_sentence_transformers_where_no_text_repeats(negatives):
     encoder = Encoder.load("bundled", precision="float32")
     model = encoder.sentence_transformer
-    rows = [{**row, "negatives": [f"nothing of the kind {place}"] if negatives else []} for place, row in enumerate(ROWS)]
+    rows = [
+        {**row, "negatives": [f"nothing of the kind {place}"] if negatives else []} for place, row in enumerate(ROWS)
+    ]
     batch = PairCollator(encoder, 128)(rows)
     columns = ["anchor", "positive", *(["negative"] if negatives else [])]
-    features = [
-        {key: batch[f"{column}_{key}"] for key in ("input_ids", "attention_mask")} for column in columns
-    ]
+    features = [{key: batch[f"{column}_{key}"] for key in ("input_ids", "attention_mask")} for column in columns]
     ours = build_loss("mnrl", {"scale": 15.0}, model)
     reference = MultipleNegativesRankingLoss(model, scale=15.0)
     left = loss_and_gradients(model, lambda: ours([dict(f) for f in features], batch["label"]))
