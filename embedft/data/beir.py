@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog
 from embedft.data.retrieval import CORPUS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
 from embedft.data.rows import read_rows
 from embedft.errors import DataError
+
+logger = logging.getLogger("embedft")
 
 UnknownIds = Literal["error", "drop"]
 
@@ -85,11 +88,16 @@ def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
                     file.write(f"{row['query_id']}\t{row['corpus_id']}\t{row['grade']}\n")
 
 
-def read_corpus(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE) -> pa.Table:
+def read_corpus(path: str | Path, faults: list[Fault] | None = None, max_bad: float = MAX_BAD_SHARE) -> pa.Table:
     """The documents of a JSONL file with the fields ``_id``, ``title`` (may be missing) and ``text``.
 
     All other fields are kept as JSON text in the column ``metadata``. An empty text is kept (public collections have
     some); a missing or null one is a fault.
+
+    Args:
+        path: the file.
+        faults: where to list the rows that were left out; without it the first of them are logged as warnings.
+        max_bad: share of bad rows that is allowed, 0..1.
 
     Raises:
         DataError: the file is missing, empty or too broken.
@@ -107,9 +115,17 @@ def read_corpus(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE)
             metadata.pop("metadata")
         return title, text, json.dumps(metadata, ensure_ascii=False) if metadata else None
 
-    return _read_by_id(
-        path, CORPUS_SCHEMA, document, 'rows like {"_id": "d1", "title": "", "text": "..."}', faults, max_bad
-    )
+    expected = 'rows like {"_id": "d1", "title": "", "text": "..."}'
+    found: list[Fault] = []
+    corpus = _read_by_id(Path(path), CORPUS_SCHEMA, document, expected, found, max_bad)
+    if faults is None:
+        for fault in found[:SHOWN]:
+            logger.warning("left out: %s", fault)
+        if len(found) > SHOWN:
+            logger.warning("left out: %d more rows of %s", len(found) - SHOWN, path)
+    else:
+        faults += found
+    return corpus
 
 
 def _read_queries(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:

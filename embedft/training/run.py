@@ -129,7 +129,7 @@ def train(
         return _judge(config, task, data, directory, metrics, split, leakage, start, show_progress)
 
 
-def open_base(config: RunConfig, precision: str | None = None) -> Encoder:
+def open_base(config: RunConfig) -> Encoder:
     """The encoder that ``config.model`` describes."""
     model = config.model
     return Encoder.load(
@@ -137,7 +137,7 @@ def open_base(config: RunConfig, precision: str | None = None) -> Encoder:
         prompts=model.prompts,
         max_length=model.max_length,
         truncate_dim=model.truncate_dim,
-        precision=precision or model.precision,  # type: ignore[arg-type]  # checked by resolve_precision
+        precision=model.precision,
         device=model.device,
     )
 
