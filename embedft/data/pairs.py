@@ -85,12 +85,14 @@ def read_pairs_data(path: Path, max_bad: float = MAX_BAD_SHARE) -> RetrievalData
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    files = {
-        split: folder / f"{split}{suffix}"
-        for split in SPLITS
-        for suffix in SUFFIXES
-        if (folder / f"{split}{suffix}").is_file()
-    }
+    files: dict[str, Path] = {}
+    for split in SPLITS:
+        found = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
+        if len(found) > 1:
+            names = " and ".join(file.name for file in found)
+            raise DataError(f"{folder}: holds {names}; which is meant?", hint="keep one file a split.")
+        if found:
+            files[split] = found[0]
     if not files:
         raise DataError(
             f"{folder}: holds neither corpus.jsonl (a BEIR folder) nor train.jsonl, .csv, .tsv or .parquet (pairs).",

@@ -120,7 +120,12 @@ def _check_folder(path: Path) -> None:
 def _open_from_hub(name: str, device: str) -> SentenceTransformer:
     """From the local cache if it is there, else from the hub."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         try:
@@ -130,6 +135,10 @@ def _open_from_hub(name: str, device: str) -> SentenceTransformer:
     except RepositoryNotFoundError as error:
         raise ModelError(
             f"model {name!r}: no such folder here, and no such model on the hub.", hint="check the name."
+        ) from error
+    except HFValidationError as error:
+        raise ModelError(
+            f"model {name!r}: no such folder, and not a valid hub name.", hint="check the name."
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ModelError(

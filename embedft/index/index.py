@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedft.data import document_text
-from embedft.encoder import Encoder, Vectors
+from embedft.encoder import BUNDLED, Encoder, Vectors
 from embedft.errors import DataError, WrongModelError
 from embedft.index.exact import exact_search
 from embedft.index.store import new_version, open_version
@@ -185,4 +185,4 @@ class Index:
 
 def _absolute(name: str) -> str:
     """A path that still names the model from another working directory; other names as they are."""
-    return str(Path(name).absolute()) if Path(name).exists() else name
+    return str(Path(name).absolute()) if name != BUNDLED and Path(name).exists() else name

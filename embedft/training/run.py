@@ -124,6 +124,8 @@ def train(
                 data=data.manifest(), leakage=[leak.as_dict() for leak in leakage], environment=environment()
             )
         _report(data, leakage)
+        if split == "dev":
+            logger.warning("no test split: dev judges the run and also chose its best step, so the gain is optimistic")
         if directory.read()["status"] == "training":
             _fit(config, task, data, base, directory, metric, show_progress)
         return _judge(config, task, data, directory, metrics, split, leakage, start, show_progress)

@@ -178,6 +178,13 @@ def test_a_folder_of_pairs_has_its_files_as_splits(tmp_path):
     assert data.queries.num_rows == 4
 
 
+def test_two_files_for_one_split_are_refused(tmp_path):
+    write_pairs(tmp_path / "train.jsonl")
+    write_pairs(tmp_path / "train.csv")
+    with pytest.raises(DataError, match=r"train\.jsonl and train\.csv; which is meant"):
+        read_retrieval(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("row", "kind"),
     [

@@ -200,6 +200,8 @@ def test_a_model_that_cannot_be_had_is_named(tmp_path):
         Encoder.load("nowhere")
     with pytest.raises(ModelError, match=r"hub cannot be reached"):
         Encoder.load("nobody/nothing-at-all")
+    with pytest.raises(ModelError, match="not a valid hub name"):
+        Encoder.load("my models/the best one!")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"no modules\.json"):
         Encoder.load(tmp_path / "empty")
