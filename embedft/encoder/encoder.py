@@ -117,7 +117,12 @@ class Encoder:
         import torch
 
         name = str(name_or_path)
-        model = open_folder(name, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"device {device!r} cannot be used here.", hint="use cpu, or leave it out.") from error
+        model = open_folder(name, device)
         known, extra = known_model(name), read_extra(name)
         stored = {key: model.prompts.get(key) or "" for key in PROMPT_NAMES}
         if known and not any(stored.values()):

@@ -117,6 +117,7 @@ def train(
         split = judged_split(config, data)
         if resume:
             directory.check_resumable(settings, dict(data.files))
+            _warn_of_other_threads(directory)
         base = open_base(config)
         if not resume:
             directory.start(settings, force=force)
@@ -129,6 +130,14 @@ def train(
         if directory.read()["status"] == "training":
             _fit(config, task, data, base, directory, metric, show_progress)
         return _judge(config, task, data, directory, metrics, split, leakage, start, show_progress)
+
+
+def _warn_of_other_threads(directory: RunDirectory) -> None:
+    began, now = directory.read().get("environment", {}).get("threads"), environment()["threads"]
+    if began not in (None, now):
+        logger.warning(
+            "the run began on %s threads and goes on with %s: its weights will differ in rounding", began, now
+        )
 
 
 def open_base(config: RunConfig) -> Encoder:

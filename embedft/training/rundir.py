@@ -41,6 +41,8 @@ class RunDirectory:
         """
         from filelock import FileLock, Timeout
 
+        if self.path.exists() and not self.path.is_dir():
+            raise ArtifactError(f"{self.path}: is a file; a run is a directory.", hint="name another path.")
         existed = self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock", timeout=0)

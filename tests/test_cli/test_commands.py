@@ -178,23 +178,28 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_full_disk_is_one_message_and_leaves_nothing(cli, small_disk, tmp_path):
+def fill(disk, left):
+    """Leave about ``left`` bytes."""
+    (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - left))
+
+
+def test_a_disk_that_fills_in_training_is_one_message(cli, small_disk):
     done = cli("train", "--data", GARDEN, "-o", small_disk / "run", *QUICK)
     assert_user_error(done, "ran full")
     assert not (small_disk / "run" / "model").exists()
     assert not list(small_disk.rglob("*.tmp"))
-    shutil.rmtree(small_disk / "run", ignore_errors=True)
-    done = cli("index", "build", GARDEN, "--model", "bundled", "-o", small_disk / "idx")
-    assert done.returncode == 0, done.stderr
+
+
+def test_a_disk_that_fills_in_a_build_keeps_the_old_index(cli, small_disk, encoder, garden_data):
+    from embedft.index import Index
+
+    Index.build(garden_data.corpus, encoder, small_disk / "idx")
     before = sorted(small_disk.rglob("*"))
-    rows = [json.dumps({"_id": str(i), "text": f"{i} " + "filler " * 200}) for i in range(4000)]
-    (tmp_path / "big.jsonl").write_text("\n".join(rows))
-    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 60_000))
-    (small_disk / "ballast2").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8_000))
+    fill(small_disk, 60_000)
     done = cli("index", "build", GARDEN, "--model", "bundled", "-o", small_disk / "idx", "--force")
     assert_user_error(done, "ran full")
-    assert sorted(path for path in small_disk.rglob("*") if "ballast" not in path.name) == before
-    assert cli("search", small_disk / "idx", "fern").returncode == 0
+    assert sorted(path for path in small_disk.rglob("*") if path.name != "ballast") == before
+    assert len(Index.open(small_disk / "idx", encoder)) == 48
 
 
 def test_control_c_exits_with_130_and_the_run_can_go_on(tmp_path, cli):

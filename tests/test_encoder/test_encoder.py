@@ -188,6 +188,8 @@ def test_a_model_keeps_the_prompts_that_it_stores(tmp_path):
         ({"max_length": 2}, "max_length is 2"),
         ({"prompts": {"passage": "p"}}, "passage"),
         ({"precision": "float16"}, "float16"),
+        ({"device": "tpu"}, "'tpu'"),
+        ({"device": "cuda:99"}, "'cuda:99'"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused(options, named):

@@ -1,0 +1,17 @@
+"""The demo, whole: the claim of the README."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_better(cli, tmp_path):
+    done = cli("demo", "-o", tmp_path / "demo", "--json", timeout=900)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    found = answer["evaluation"]["comparison"]["ndcg@10"]
+    assert found["verdict"] == "better"
+    assert found["p_value"] < 0.01
+    assert [leak for leak in answer["leakage"] if leak["severe"]] == []
+    assert cli("search", tmp_path / "demo" / "index", "sort an array", "--json").returncode == 0
