@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VERDICT_STYLES = {"better": "bold green", "worse": "bold red", "no difference": "yellow"}
 SNIPPET = 160
+# Columns a terminal needs for the whole comparison; a narrower one gets it without wins, losses and ties.
+WIDE = 100
 
 
 def print_json(value: Any) -> None:
@@ -45,10 +47,15 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: dict[str, Comparison]) -> None:
     """One row a metric: both scores, the difference with its interval, the p-value, wins/losses/ties, the verdict."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("metric", padding=(0, 1))
-    for heading in ("before", "after", "difference, 95 % interval", "p", "win/loss/tie"):
+    out = console()
+    wide = out.width >= WIDE
+    table = Table() if wide else Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    headings = ["before", "after", "difference, 95 % interval", "p", *(["win/loss/tie"] if wide else [])]
+    for heading in headings:
         table.add_column(heading, justify="right")
     table.add_column("verdict")
     for name, value in comparison.items():
@@ -56,12 +63,11 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
             name,
             f"{against.metrics[name]:.4f}",
             f"{evaluation.metrics[name]:.4f}",
-            f"{value.difference:+.4f}  {value.ci_low:+.4f} .. {value.ci_high:+.4f}",
-            f"{value.p_value:.4f}" if value.p_value >= 0.0002 else "< 0.0002",
-            f"{value.wins}/{value.losses}/{value.ties}",
+            f"{value.difference:+.3f}  {value.ci_low:+.3f} .. {value.ci_high:+.3f}",
+            f"{value.p_value:.4f}" if value.p_value >= 0.0002 else "<0.0002",
+            *([f"{value.wins}/{value.losses}/{value.ties}"] if wide else []),
             f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",
         )
-    out = console()
     out.print(f"{evaluation.model} (after) against {against.model} (before): {_judged_on(evaluation)}", soft_wrap=True)
     out.print(table)
 
