@@ -41,7 +41,7 @@ class RetrievalData:
         corpus: columns id, title, text, metadata (JSON text of the other fields); ids are distinct.
         queries: columns id, text; ids are distinct.
         qrels: split name -> columns query_id, corpus_id, grade; every id exists, no pair stands twice.
-        negatives: split name -> columns anchor, positive, negatives, where the source gave pairs with negatives.
+        pairs: split name -> columns anchor, positive, negatives, where the source gave pairs.
         faults: rows that were left out.
         files: file name -> SHA-256, of everything that was read.
     """
