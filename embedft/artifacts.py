@@ -1,7 +1,8 @@
 """Directories that are never half-written: staged beside their place, flushed to the disk, then renamed.
 
-A reader sees the old directory or the new one. A process that is killed leaves a hidden sibling behind, which the next
-writer of the same place removes.
+A reader sees the old directory or the new one; only where one replaces another is there a moment between two renames
+in which it sees neither. A process that is killed leaves hidden siblings behind: the next writer of the same place
+moves the old directory back if it was killed in that moment, and removes the rest.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -101,7 +103,11 @@ def atomic_directory(
             if target.exists():
                 aside = target.with_name(f".{target.name}.{token}.old")
                 target.rename(aside)
-                staged.rename(target)
+                try:
+                    staged.rename(target)
+                except BaseException:
+                    aside.rename(target)
+                    raise
                 shutil.rmtree(aside)
             else:
                 staged.rename(target)
@@ -128,13 +134,14 @@ def require_free(target: Path, *, force: bool = False, ours: Callable[[Path], bo
 
 def _recover(target: Path) -> None:
     """Undo what a killed writer left: move the old directory back if the new one never arrived, drop the rest."""
-    for aside in target.parent.glob(f".{target.name}.*.old"):
-        if target.exists():
-            shutil.rmtree(aside, ignore_errors=True)
+    for entry in list(target.parent.iterdir()):
+        left = re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.(old|tmp)", entry.name)
+        if left is None:
+            continue
+        if left[1] == "old" and not target.exists():
+            entry.rename(target)
         else:
-            aside.rename(target)
-    for staged in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(staged, ignore_errors=True)
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def is_disk_full(error: BaseException | None, path: Path) -> bool:

@@ -16,7 +16,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class DataConfig(_Section):
@@ -70,7 +70,7 @@ class TrainingConfig(_Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     eval_every: Positive | None = Field(None, description="steps between dev evaluations; by default 8 in all")
     patience: Positive = Field(3, description="dev evaluations without a gain before it stops")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class EvaluationConfig(_Section):
@@ -199,7 +199,7 @@ def _hint(faults: Sequence[Any]) -> str:
 
 def _field_hint(name: str) -> str:
     near = difflib.get_close_matches(name, field_names(), n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "see 'embedft train --help' for the fields."
+    return f"did you mean {near[0]!r}?" if near else "see 'embedft train --fields'."
 
 
 def field_names() -> list[str]:

@@ -50,9 +50,9 @@ def test_an_existing_directory_is_kept_without_force(tmp_path):
 
 
 def test_a_killed_replacement_is_undone_by_the_next_writer(tmp_path):
-    (tmp_path / ".out.1234.old").mkdir()
-    (tmp_path / ".out.1234.old" / "a").write_text("old")
-    (tmp_path / ".out.1234.tmp").mkdir()
+    (tmp_path / ".out.1234abcd.old").mkdir()
+    (tmp_path / ".out.1234abcd.old" / "a").write_text("old")
+    (tmp_path / ".out.1234abcd.tmp").mkdir()
     with pytest.raises(ArtifactError, match="exists already"), atomic_directory(tmp_path / "out"):
         pass
     assert (tmp_path / "out" / "a").read_text() == "old"

@@ -24,6 +24,8 @@ SETTINGS = {
     "evaluation": {"dev_documents": 600},
 }
 SHOWN_HITS = 3
+# Tells a folder of the demo from one of the user's.
+MARKER = ".embedft-demo"
 
 
 @click.command()
@@ -48,7 +50,9 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
     from embedft.training import train
 
     start = time.monotonic()
-    require_free(output, force=force, ours=lambda path: (path / "data" / "corpus.jsonl").is_file())
+    require_free(output, force=force, ours=lambda path: (path / MARKER).is_file())
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARKER).write_text("Made by 'embedft demo', which replaces data, run and index here with --force.\n")
     out = console()
     if not as_json:
         out.print("[bold]1. data:[/] reading the documentation of the installed packages")
@@ -109,12 +113,16 @@ def _show(out: Console, data: RetrievalData, result: TrainResult, index: Index, 
 
 def _name(document: str, answer: bool) -> str:
     """``scipy: _continuous_distns.nct_gen`` of a qualified name; the right answer is marked."""
-    package, *_, module, name = document.split(".")
-    return f"[bold green]{package}: {module}.{name} (answer)[/]" if answer else f"{package}: {module}.{name}"
+    package, *rest = document.split(".")
+    name = f"{package}: {'.'.join(rest[-2:])}"
+    return f"[bold green]{name} (answer)[/]" if answer else name
 
 
 def _next_steps(out: Console, output: Path, seconds: float) -> None:
-    out.print(f"\ndone in {seconds / 60:.1f} minutes. In {output}: data (BEIR format), run (model, evidence), index.")
+    out.print(
+        f"\ndone in {seconds / 60:.1f} minutes. In {output}: data (BEIR format), run (model, evidence), index.",
+        markup=False,
+    )
     out.print("Now with your own data (corpus.jsonl, queries.jsonl, qrels/train.tsv, qrels/test.tsv):")
     for command in (
         "embedft train --task retrieval --data YOUR_DATA --model bundled -o RUN",

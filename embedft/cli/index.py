@@ -59,5 +59,5 @@ def build(corpus: Path, model: str, output: Path, precision: Any, force: bool, a
         )
         return
     out = console()
-    out.print(f"{output}: {len(built)} documents, {encoder.dim} dimensions, exact search")
-    out.print(f'next: embedft search {output} "your query"', soft_wrap=True)
+    out.print(f"{output}: {len(built)} documents, {encoder.dim} dimensions, exact search", markup=False)
+    out.print(f'next: embedft search {output} "your query"', soft_wrap=True, markup=False)

@@ -41,7 +41,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for name, value in evaluation.metrics.items():
         table.add_row(name, f"{value:.4f}")
     out = console()
-    out.print(f"{evaluation.model}: {_judged_on(evaluation)}", soft_wrap=True)
+    out.print(f"{evaluation.model}: {_judged_on(evaluation)}", soft_wrap=True, markup=False)
     out.print(table)
 
 
@@ -68,7 +68,11 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
             *([f"{value.wins}/{value.losses}/{value.ties}"] if wide else []),
             f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",
         )
-    out.print(f"{evaluation.model} (after) against {against.model} (before): {_judged_on(evaluation)}", soft_wrap=True)
+    out.print(
+        f"{evaluation.model} (after) against {against.model} (before): {_judged_on(evaluation)}",
+        soft_wrap=True,
+        markup=False,
+    )
     out.print(table)
 
 

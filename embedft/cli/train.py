@@ -86,8 +86,10 @@ def _run(
     out = console()
     kept = f"step {result.best_step}" if result.best_step else "the base model's weights (no step was better on dev)"
     out.print(f"kept {kept}: {result.metric} on dev {result.best_value:.4f}, base model {result.base_value:.4f}")
-    out.print(f"model: {output / 'model'}   evidence: {output / 'metrics.json'}, {output / 'per_query.parquet'}")
-    out.print(f"next: embedft index build CORPUS --model {output / 'model'} -o INDEX", soft_wrap=True)
+    out.print(
+        f"model: {output / 'model'}   evidence: {output / 'metrics.json'}, {output / 'per_query.parquet'}", markup=False
+    )
+    out.print(f"next: embedft index build CORPUS --model {output / 'model'} -o INDEX", soft_wrap=True, markup=False)
 
 
 def _print_fields() -> None:

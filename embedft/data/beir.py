@@ -22,6 +22,7 @@ UnknownIds = Literal["error", "drop"]
 
 # Rows are gathered as Python objects in blocks of this many, then live in Arrow memory.
 BLOCK = 16_384
+HIGHEST_GRADE = 1_000_000
 
 
 def is_beir(path: Path) -> bool:
@@ -187,9 +188,9 @@ def _read_qrels(path: Path, faults: list[Fault], max_bad: float) -> list[tuple[i
     rows = []
     columns = ("query-id", "corpus-id", "score")
     for line, row in read_rows(path, log):
-        if log.rows == 1 and not set(columns) <= row.keys():
+        if not set(columns) <= row.keys():
             raise DataError(
-                f"{path}:1: needs the columns {', '.join(columns)}; the first line has {', '.join(row)}.",
+                f"{path}:1: needs the columns {', '.join(columns)}; the header has {', '.join(row)}.",
                 hint="give the file a tab-separated header with these three names.",
             )
         pair = (row["query-id"], row["corpus-id"])
@@ -197,6 +198,9 @@ def _read_qrels(path: Path, faults: list[Fault], max_bad: float) -> list[tuple[i
             grade = int(row["score"])
         except ValueError:
             log.add("score is not an integer", line, row["score"])
+            continue
+        if abs(grade) > HIGHEST_GRADE:
+            log.add("score is beyond any grade", line, row["score"])
             continue
         if pair in grades:
             if grades[pair] != grade:

@@ -48,16 +48,17 @@ MIN_PAIRS = 200
 
 @dataclass(frozen=True)
 class Documented:
-    """A documented object: its qualified name, its summary sentence, and the rest of its docstring."""
+    """A documented object: its qualified name, its module, its summary sentence, the rest of its docstring."""
 
     name: str
+    module: str
     summary: str
     body: str
 
     @property
     def group(self) -> str:
-        """Package and top-level submodule."""
-        return ".".join(self.name.split(".")[:2])
+        """Package and top-level submodule; the package alone for what it defines itself."""
+        return ".".join(self.module.split(".")[:2])
 
 
 def docstring_data(
@@ -141,10 +142,10 @@ def _documented_in(package: str, root: Path, file: Path) -> list[Documented]:
             tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError, OSError):
         return []
-    return list(_walk(tree.body, module))
+    return list(_walk(tree.body, module, module))
 
 
-def _walk(body: Sequence[ast.stmt], prefix: str) -> Iterator[Documented]:
+def _walk(body: Sequence[ast.stmt], prefix: str, module: str) -> Iterator[Documented]:
     for node in body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
             continue
@@ -152,9 +153,9 @@ def _walk(body: Sequence[ast.stmt], prefix: str) -> Iterator[Documented]:
         docstring = ast.get_docstring(node, clean=False)
         parts = split_docstring(docstring, node.name) if docstring else None
         if parts:
-            yield Documented(name, *parts)
+            yield Documented(name, module, *parts)
         if isinstance(node, ast.ClassDef):
-            yield from _walk(node.body, name)
+            yield from _walk(node.body, name, module)
 
 
 def _distinct(objects: list[Documented]) -> list[Documented]:

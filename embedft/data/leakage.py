@@ -84,11 +84,11 @@ def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[Ret
         query not in judged_ids and texts[query] not in judged_texts
         for query in data.split(train)["query_id"].to_pylist()
     ]
-    kept = data.with_split(train, data.split(train).filter(pa.array(keep_row)))
+    kept = data.with_split(train, data.split(train).filter(pa.array(keep_row, pa.bool_())))
     if train in data.pairs:
         pairs = data.pairs[train]
         keep_pair = [folded(anchor) not in judged_texts for anchor in pairs["anchor"].to_pylist()]
-        kept = replace(kept, pairs={**kept.pairs, train: pairs.filter(pa.array(keep_pair))})
+        kept = replace(kept, pairs={**kept.pairs, train: pairs.filter(pa.array(keep_pair, pa.bool_()))})
     return kept, keep_row.count(False)
 
 

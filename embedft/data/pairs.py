@@ -28,9 +28,11 @@ def read_pairs(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE) 
     """
     log = FaultLog(path)
     rows: list[tuple[str, str, list[str]]] = []
+    first = True
     for line, row in read_rows(path, log):
-        if log.rows == 1:
+        if first:
             _require_columns(path, line, row)
+            first = False
         pair = _pair(row)
         if isinstance(pair, str):
             log.add(pair, line)
@@ -96,7 +98,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
     if not files:
         raise DataError(
             f"{folder}: holds neither corpus.jsonl (a BEIR folder) nor train.jsonl, .csv, .tsv or .parquet (pairs).",
-            hint="see 'embedft train --help' for the forms that data may have.",
+            hint="see the README for the forms that data may have.",
         )
     return files
 

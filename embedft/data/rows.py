@@ -55,6 +55,11 @@ def _lines(path: Path, log: FaultLog) -> Iterator[tuple[int, str]]:
             try:
                 yield number, raw.decode()
             except UnicodeDecodeError as error:
+                if number == 1 and path.suffix != ".jsonl":
+                    raise DataError(
+                        f"{path}:1: the header is not UTF-8 (byte {raw[error.start]:#04x}).",
+                        hint="convert the file to UTF-8.",
+                    ) from error
                 log.rows += 1
                 log.add("not UTF-8", number, f"byte {raw[error.start]:#04x} at column {error.start + 1}")
 
@@ -100,17 +105,21 @@ def _read_tsv(path: Path, log: FaultLog) -> Iterator[Row]:
 
 def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
     header: list[str] | None = None
+    done = 0
     while True:
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            log.rows += 1
-            log.add("broken quoting", reader.line_num, str(error))
-            continue
+            # An open quote swallows every line up to the next one: the file cannot be trusted from there on.
+            raise DataError(
+                f"{path}:{done + 1}: broken quoting in the record that begins here: {error}.",
+                hint='close the quote; a quote inside a quoted text is written twice: "".',
+            ) from error
         if not fields:
             continue
+        done = reader.line_num
         if header is None:
             header = [name.strip() for name in fields]
             if len(set(header)) < len(header):
@@ -132,7 +141,14 @@ def _read_parquet(path: Path, _log: FaultLog) -> Iterator[Row]:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: is not a readable Parquet file: {error}", hint="write the file again.") from error
     number = 0
-    for batch in file.iter_batches():
-        for row in batch.to_pylist():
+    batches = file.iter_batches()
+    while True:
+        try:
+            rows = next(batches).to_pylist()
+        except StopIteration:
+            return
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: is damaged after row {number}: {error}", hint="write the file again.") from error
+        for row in rows:
             number += 1
             yield number, row

@@ -21,7 +21,6 @@ from embedft.encoder.folder import (
     DEFAULT_MAX_LENGTH,
     known_model,
     open_folder,
-    read_extra,
     write_folder,
 )
 from embedft.encoder.precision import Precision, resolve_precision
@@ -122,8 +121,8 @@ class Encoder:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"device {device!r} cannot be used here.", hint="use cpu, or leave it out.") from error
-        model = open_folder(name, device)
-        known, extra = known_model(name), read_extra(name)
+        model, extra = open_folder(name, device)
+        known = known_model(name)
         stored = {key: model.prompts.get(key) or "" for key in PROMPT_NAMES}
         if known and not any(stored.values()):
             stored = {"query": known.query_prompt, "document": known.document_prompt}
@@ -220,7 +219,7 @@ class Encoder:
 
     def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[list[int]]:
         """Token ids of each text behind the prompt, special tokens included, cut to ``max_length`` or a shorter one."""
-        # The tokenizer takes no lone surrogates; they become U+FFFD, as any UTF-8 writer would make of them.
+        # The tokenizer takes no lone surrogates; each becomes a question mark.
         texts = [
             (prompt + text).encode("utf-8", "replace").decode() if not text.isascii() else prompt + text
             for text in texts

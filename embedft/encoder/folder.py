@@ -50,8 +50,8 @@ LEGACY_POOLING_FLAGS = {
 }
 
 
-def open_folder(name_or_path: str, device: str) -> SentenceTransformer:
-    """The fp32 modules of a sentence-transformers folder, of a hub name, or of ``"bundled"``.
+def open_folder(name_or_path: str, device: str) -> tuple[SentenceTransformer, dict[str, Any]]:
+    """The fp32 modules of a sentence-transformers folder, of a hub name, or of ``"bundled"``, and our extra settings.
 
     Raises:
         ModelError: not found, no network to fetch it, broken, or not a text bi-encoder of transformer and pooling.
@@ -59,16 +59,17 @@ def open_folder(name_or_path: str, device: str) -> SentenceTransformer:
     path = BUNDLED_PATH if name_or_path == BUNDLED else Path(name_or_path)
     if path.exists():
         _check_folder(path)
-        model = _open(str(path), device)
+        folder = path
     elif _looks_like_hub_name(name_or_path):
-        model = _open_from_hub(name_or_path, device)
+        folder = _fetch(name_or_path)
     else:
         raise ModelError(
             f"model {name_or_path!r}: no such folder, and not a hub name like 'organisation/model' either.",
             hint=f"name a folder, a hub model, or {BUNDLED!r} for the encoder that comes with embedft.",
         )
+    model = _open(str(folder), device)
     _check_modules(name_or_path, model)
-    return model
+    return model, _read_extra(folder)
 
 
 def known_model(name_or_path: str) -> KnownModel | None:
@@ -76,10 +77,18 @@ def known_model(name_or_path: str) -> KnownModel | None:
     return KNOWN_MODELS.get("/".join(Path(name_or_path).parts[-2:]))
 
 
-def read_extra(name_or_path: str) -> dict[str, Any]:
+def _read_extra(folder: Path) -> dict[str, Any]:
     """The settings that `write_folder` stored beside the plain folder; empty where there are none."""
-    path = (BUNDLED_PATH if name_or_path == BUNDLED else Path(name_or_path)) / EXTRA_FILE
-    return json.loads(path.read_text()) if path.is_file() else {}
+    path = folder / EXTRA_FILE
+    if not path.is_file():
+        return {}
+    try:
+        extra = json.loads(path.read_bytes())
+        if not isinstance(extra, dict) or not isinstance(extra.get("truncate_dim"), int | None):
+            raise ValueError("not the settings of an encoder")
+    except ValueError as error:
+        raise ModelError(f"model {folder}: {EXTRA_FILE} is damaged: {error}", hint="fetch or save it again.") from error
+    return extra
 
 
 def write_folder(model: SentenceTransformer, path: Path, *, max_length: int, truncate_dim: int | None) -> None:
@@ -117,8 +126,8 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def _open_from_hub(name: str, device: str) -> SentenceTransformer:
-    """From the local cache if it is there, else from the hub."""
+def _fetch(name: str) -> Path:
+    """The folder of a hub model, from the local cache if it is there, else from the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -145,7 +154,7 @@ def _open_from_hub(name: str, device: str) -> SentenceTransformer:
             f"model {name!r}: no such folder here, not in the local cache, and the hub cannot be reached.",
             hint=f"check the name and the network, or use {BUNDLED!r}, the encoder that comes with embedft.",
         ) from error
-    return _open(folder, device)
+    return Path(folder)
 
 
 def _open(folder: str, device: str) -> SentenceTransformer:

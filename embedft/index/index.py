@@ -16,7 +16,7 @@ from embedft.data import document_text
 from embedft.encoder import BUNDLED, Encoder, Vectors
 from embedft.errors import DataError, WrongModelError
 from embedft.index.exact import exact_search
-from embedft.index.store import new_version, open_version
+from embedft.index.store import Version, new_version, open_version
 
 VECTORS, IDS, DOCUMENTS = "vectors.npy", "ids.arrow", "documents.parquet"
 
@@ -128,7 +128,7 @@ class Index:
             WrongModelError: ``encoder`` is not the one that built the index.
             ModelError: the model cannot be opened.
         """
-        version = open_version(Path(path))
+        version, (vectors, documents) = open_version(Path(path), _read)
         manifest = version.manifest
         if isinstance(encoder, str):
             encoder = Encoder.load(encoder)
@@ -146,8 +146,6 @@ class Index:
                 f"{encoder.fingerprint[:12]}, {encoder.dim} dimensions): their vectors cannot be compared.",
                 hint="search with the model that built the index, or build it again with this one.",
             )
-        vectors = np.load(version.path / VECTORS, mmap_mode="r", allow_pickle=False)
-        documents = pq.read_table(version.path / DOCUMENTS, memory_map=True)
         return cls(Path(path), manifest, encoder, vectors, documents)
 
     def __len__(self) -> int:
@@ -181,6 +179,11 @@ class Index:
             for document, score in zip(found, scores.ravel(), strict=True)
         )
         return [[next(hits) for _ in range(rows.shape[1])] for _ in range(rows.shape[0])]
+
+
+def _read(version: Version) -> tuple[Vectors, pa.Table]:
+    vectors: Vectors = np.load(version.path / VECTORS, mmap_mode="r", allow_pickle=False)
+    return vectors, pq.read_table(version.path / DOCUMENTS, memory_map=True)
 
 
 def _absolute(name: str) -> str:

@@ -12,17 +12,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from embedft.artifacts import atomic_directory, disk_errors, sha256_of, write_json
 from embedft.errors import ArtifactError
 
 INDEX_FORMAT = 1
-CURRENT = "CURRENT"
+Opened = TypeVar("Opened")
+CURRENT, VERSIONS, LOCK = "CURRENT", "versions", ".lock"
+# A version, or one that is being written.
+OURS = re.compile(r"\d{6}|\.\d{6}\.[0-9a-f]{8}\.tmp")
 MANIFEST = "manifest.json"
 REBUILD = "build the index again with --force, or restore the file from a copy."
 
@@ -36,12 +39,21 @@ class Version:
 
 
 def is_index(path: Path) -> bool:
-    """Whether ``path`` is an index, or one whose first build was cut off."""
-    return path.is_dir() and ((path / CURRENT).is_file() or (path / "versions").is_dir())
+    """Whether ``path`` holds nothing but an index, whole, damaged, or cut off in its first build.
+
+    Judged by what stands there, not by one name: other programs have a ``CURRENT`` or a ``versions`` folder too.
+    """
+    if not path.is_dir() or not {entry.name for entry in path.iterdir()} <= {CURRENT, LOCK, VERSIONS}:
+        return False
+    versions = path / VERSIONS
+    return versions.is_dir() and all(OURS.fullmatch(entry.name) and entry.is_dir() for entry in versions.iterdir())
 
 
-def open_version(path: Path) -> Version:
-    """The current version, after checking every file's size and SHA-256 against the manifest.
+def open_version(path: Path, read: Callable[[Version], Opened]) -> tuple[Version, Opened]:
+    """The current version and what ``read`` opens of it, after checking every file against the manifest.
+
+    Files that are open stay readable when a writer publishes a new version and removes this one; so all of them are
+    opened here, where a version that vanishes in between is noticed and the new one taken.
 
     Raises:
         ArtifactError: there is no index, or a file is missing, damaged, or of a later format.
@@ -49,8 +61,9 @@ def open_version(path: Path) -> Version:
     while True:
         pointer = _read_pointer(path)
         try:
-            return _verify(path, pointer)
-        except ArtifactError:
+            version = _verify(path, pointer)
+            return version, read(version)
+        except (ArtifactError, OSError):
             # A writer may have published a new version and removed this one while it was read.
             if _read_pointer(path) == pointer:
                 raise
@@ -71,10 +84,10 @@ def new_version(path: Path, *, force: bool) -> Iterator[tuple[Path, dict[str, An
     require_writable(path, force=force)
     with disk_errors(path):
         existed = path.exists()
-        versions = path / "versions"
+        versions = path / VERSIONS
         versions.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(path / ".lock", timeout=0):
+            with FileLock(path / LOCK, timeout=0):
                 target = versions / f"{_latest(versions) + 1:06d}"
                 for stale in versions.glob(".*.tmp"):
                     shutil.rmtree(stale)
@@ -89,7 +102,7 @@ def new_version(path: Path, *, force: bool) -> Iterator[tuple[Path, dict[str, An
                 pointer = {"version": target.name, "manifest_sha256": sha256_of(target / MANIFEST)}
                 write_json(path / CURRENT, pointer)
                 for old in versions.iterdir():
-                    if old != target:
+                    if old != target and OURS.fullmatch(old.name):
                         shutil.rmtree(old, ignore_errors=True)
         except Timeout as error:
             raise ArtifactError(f"{path}: another process writes to it.", hint="wait for it to end.") from error
@@ -104,7 +117,9 @@ def require_writable(path: Path, *, force: bool) -> None:
     if path.exists() and not path.is_dir():
         raise ArtifactError(f"{path}: is a file; a directory is to be written there.", hint="name another path.")
     if path.is_dir() and any(path.iterdir()) and not is_index(path):
-        raise ArtifactError(f"{path}: exists and is not an index.", hint="name another path.")
+        raise ArtifactError(
+            f"{path}: exists and is not an index, or holds other things beside one.", hint="name another path."
+        )
     if (path / CURRENT).is_file() and not force:
         raise ArtifactError(
             f"{path}: an index is there already.", hint="name another path, or add --force to replace it."
@@ -119,7 +134,7 @@ def _latest(versions: Path) -> int:
 def _read_pointer(path: Path) -> dict[str, str]:
     file = path / CURRENT
     if not file.is_file():
-        unfinished = " The build that began it was cut off." if (path / "versions").is_dir() else ""
+        unfinished = " The build that began it was cut off." if (path / VERSIONS).is_dir() else ""
         raise ArtifactError(f"{path}: holds no index.{unfinished}", hint="build one with 'embedft index build'.")
     try:
         pointer = json.loads(file.read_bytes())

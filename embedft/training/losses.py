@@ -30,11 +30,13 @@ def multiple_negatives_ranking(
         mask: (batch, batch + negatives), True where a candidate is not to be a negative of that row.
         scale: inverse temperature.
     """
-    anchors = torch.nn.functional.normalize(anchors, dim=1)
-    candidates = torch.nn.functional.normalize(candidates, dim=1)
-    scores = scale * anchors @ candidates.T  # (batch, batch + negatives)
-    scores = scores.masked_fill(mask, -torch.inf)
-    return torch.nn.functional.cross_entropy(scores, torch.arange(len(anchors), device=scores.device))
+    # Outside any autocast: in bf16 scores near the scale of 20 would be steps of 0.125 apart.
+    with torch.autocast(anchors.device.type, enabled=False):
+        anchors = torch.nn.functional.normalize(anchors.float(), dim=1)
+        candidates = torch.nn.functional.normalize(candidates.float(), dim=1)
+        scores = scale * anchors @ candidates.T  # (batch, batch + negatives)
+        scores = scores.masked_fill(mask, -torch.inf)
+        return torch.nn.functional.cross_entropy(scores, torch.arange(len(anchors), device=scores.device))
 
 
 class MultipleNegativesRanking(torch.nn.Module):

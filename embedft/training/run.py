@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -108,22 +107,31 @@ def train(
     task.check_metrics(metrics)
     check_loss(config.training.loss, config.training.loss_options, tuple(task.losses))
     directory = RunDirectory(Path(output))
+    if Path(config.model.name).resolve() == directory.model.resolve():
+        raise ConfigError(
+            f"model.name is {config.model.name}, the model of the run that would be replaced.", hint="name another -o."
+        )
     if resume:
         directory.read()
     with disk_errors(directory.path), directory.locked():
+        if not resume:
+            directory.require_startable(force=force)
         settings = config.model_dump(mode="json")
         data = task.prepare(task.read(config.data), config.data, config.training.seed)
         leakage = task.leakage(data)
         split = judged_split(config, data)
-        if resume:
-            directory.check_resumable(settings, dict(data.files))
-            _warn_of_other_threads(directory)
         base = open_base(config)
-        if not resume:
-            directory.start(settings, force=force)
-            directory.update(
-                data=data.manifest(), leakage=[leak.as_dict() for leak in leakage], environment=environment()
-            )
+        if resume:
+            directory.check_resumable(settings, dict(data.files), base.fingerprint)
+            _warn_of_other_threads(directory)
+        else:
+            record = {
+                "base_fingerprint": base.fingerprint,
+                "data": data.manifest(),
+                "leakage": [leak.as_dict() for leak in leakage],
+                "environment": environment(),
+            }
+            directory.start(settings, record, force=force)
         _report(data, leakage)
         if split == "dev":
             logger.warning("no test split: dev judges the run and also chose its best step, so the gain is optimistic")
@@ -197,6 +205,7 @@ def _fit(
         DevEvaluator,
         PairTrainer,
         RunCallback,
+        ended_state,
         load_weights,
         newest_checkpoint,
         training_arguments,
@@ -209,49 +218,54 @@ def _fit(
     def score(candidate: Encoder) -> dict[str, float]:
         return task.evaluate(candidate, dev, "dev", [metric], show_progress=False).metrics
 
-    checkpoint = newest_checkpoint(directory.checkpoints)
-    base_value = directory.read().get("base_value")
-    if base_value is None:
-        base_value = score(encoder)[metric]
-        directory.update(base_value=base_value)
     steps = settings.max_steps or _steps(settings.epochs, number_of_batches(pairs.num_rows, settings.batch_size))
     eval_every = settings.eval_every or max(steps // DEV_EVALUATIONS, 1)
     model = encoder.sentence_transformer
     device = model.device.type
     use_bf16 = config.model.precision != "float32" and (config.model.precision == "bfloat16" or fast_bfloat16(device))
-    hidden = int(model[0].config.hidden_size)
-    logger.info(
-        "training on %d pairs, %d steps of %d, dev: %d documents, %s of the base model %.4f",
-        pairs.num_rows, steps, settings.batch_size, dev.corpus.num_rows, metric, base_value,
-    )  # fmt: skip
-    arguments = training_arguments(
-        folder=directory.checkpoints,
-        steps=steps,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate or LEARNING_RATE_TIMES_HIDDEN / hidden,
-        weight_decay=settings.weight_decay,
-        warmup=settings.warmup,
-        max_grad_norm=settings.max_grad_norm,
-        eval_every=eval_every,
-        metric=metric,
-        seed=settings.seed,
-        bf16=use_bf16,
-        use_cpu=device == "cpu",
-    )
-    with progress("training", steps, "steps", enabled=show_progress) as advance:
-        callback = RunCallback(log=directory.log, metric=metric, patience=settings.patience, advance=advance)
-        trainer = PairTrainer(
-            encoder=encoder,
-            max_length=settings.max_length,
-            args=arguments,
-            train_dataset=Dataset(pairs),
-            loss=build_loss(settings.loss, settings.loss_options, model),
-            evaluator=DevEvaluator(score, encoder, config.model.precision),
-            callbacks=[callback],
+    attention = float32_attention(model[0]) if use_bf16 and device == "cpu" else nullcontext()
+    checkpoint = newest_checkpoint(directory.checkpoints)
+    with attention:
+        base_value = directory.read().get("base_value")
+        if base_value is None:
+            base_value = score(encoder)[metric]
+            directory.update(base_value=base_value)
+        hidden = int(model[0].config.hidden_size)
+        logger.info(
+            "training on %d pairs, %d steps of %d, dev: %d documents, %s of the base model %.4f",
+            pairs.num_rows, steps, settings.batch_size, dev.corpus.num_rows, metric, base_value,
+        )  # fmt: skip
+        arguments = training_arguments(
+            folder=directory.checkpoints,
+            steps=steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate or LEARNING_RATE_TIMES_HIDDEN / hidden,
+            weight_decay=settings.weight_decay,
+            warmup=settings.warmup,
+            max_grad_norm=settings.max_grad_norm,
+            eval_every=eval_every,
+            metric=metric,
+            seed=settings.seed,
+            bf16=use_bf16,
+            use_cpu=device == "cpu",
         )
-        with float32_attention(model[0]) if use_bf16 and device == "cpu" else nullcontext():
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    best_step, best_value = int(trainer.state.best_global_step or 0), trainer.state.best_metric
+        with progress("training", steps, "steps", enabled=show_progress) as advance:
+            callback = RunCallback(log=directory.log, metric=metric, patience=settings.patience, advance=advance)
+            trainer = PairTrainer(
+                encoder=encoder,
+                max_length=settings.max_length,
+                args=arguments,
+                train_dataset=Dataset(pairs),
+                loss=build_loss(settings.loss, settings.loss_options, model),
+                evaluator=DevEvaluator(score, encoder, config.model.precision),
+                callbacks=[callback],
+            )
+            # A run that was killed between its last checkpoint and its model has nothing left to train.
+            state = ended_state(checkpoint, metric, settings.patience, steps) if checkpoint else None
+            if state is None:
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                state = trainer.state
+    best_step, best_value = int(state.best_global_step or 0), state.best_metric
     if best_value is not None and best_value > base_value:
         load_weights(model, directory.checkpoints / f"checkpoint-{best_step}")
     else:
@@ -303,7 +317,7 @@ def _judge(
         leakage=leakage,
     )
     evaluation.write_per_query(directory.per_query, against)
-    answer = json.loads(json.dumps(result.as_dict()))
+    answer = result.as_dict()
     write_json(directory.metrics, answer["evaluation"])
     directory.update(status="finished", seconds=answer["seconds"], fingerprint=tuned.fingerprint)
     shutil.rmtree(directory.checkpoints, ignore_errors=True)

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from embedft.artifacts import require_free, write_json
 from embedft.errors import ArtifactError, ConfigError
 
 RUN_FORMAT = 1
+LOCK = ".lock"
 RECORDED = ("embedft", "sentence-transformers", "transformers", "torch", "accelerate", "datasets", "faiss-cpu", "numpy")
-Status = Literal["training", "trained", "finished"]
 
 
 class RunDirectory:
@@ -45,38 +45,49 @@ class RunDirectory:
             raise ArtifactError(f"{self.path}: is a file; a run is a directory.", hint="name another path.")
         existed = self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock", timeout=0)
+        had_lock_file = (self.path / LOCK).exists()
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
-            with lock:
-                yield
+            lock.acquire()
         except Timeout as error:
             raise ArtifactError(
                 f"{self.path}: another process is training in it.", hint="wait for it, or name another path."
             ) from error
+        try:
+            yield
         finally:
+            # Only the holder of the lock cleans up, and only what it made.
             if not self.run_file.exists():
-                (self.path / ".lock").unlink(missing_ok=True)
                 if not existed:
                     shutil.rmtree(self.path, ignore_errors=True)
+                elif not had_lock_file:
+                    (self.path / LOCK).unlink(missing_ok=True)
+            lock.release()
 
-    def start(self, config: dict[str, Any], *, force: bool) -> None:
-        """Make the directory ready for a new run.
+    def start(self, config: dict[str, Any], record: dict[str, Any], *, force: bool) -> None:
+        """Make the directory ready for a new run, with what it begins from in its record.
 
         Raises:
             ArtifactError: a run is there already and ``force`` is False, or something else is.
         """
-        others = [entry for entry in self.path.iterdir() if entry.name != ".lock"] if self.path.is_dir() else []
-        if others and not force:
-            status = self.read()["status"] if self.run_file.is_file() else None
-            if status is not None and status != "finished":
-                raise ArtifactError(
-                    f"{self.path}: holds an unfinished run.", hint="add --resume to go on, or --force to start afresh."
-                )
-        if others:
-            require_free(self.path, force=force, ours=lambda path: (path / "run.json").is_file())
-            for entry in others:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config})
+        self.require_startable(force=force)
+        # The new record first: a kill from here on leaves an unfinished run, not a folder that is nobody's. The old
+        # model stays until the new one takes its place; what a run does not own is left alone.
+        write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config, **record})
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for file in (self.log, self.metrics, self.per_query):
+            file.unlink(missing_ok=True)
+
+    def require_startable(self, *, force: bool) -> None:
+        """Raise ArtifactError if a new run may not begin here: before long work, not after it."""
+        others = [entry for entry in self.path.iterdir() if entry.name != LOCK] if self.path.is_dir() else []
+        if not others:
+            return
+        if self.run_file.is_file() and not force and self.read()["status"] != "finished":
+            raise ArtifactError(
+                f"{self.path}: holds an unfinished run.", hint="add --resume to go on, or --force to start afresh."
+            )
+        require_free(self.path, force=force, ours=_is_run)
 
     def read(self) -> dict[str, Any]:
         """What ``run.json`` says.
@@ -88,7 +99,7 @@ class RunDirectory:
             raise ArtifactError(f"{self.path}: holds no run (no run.json).", hint="check the path.")
         try:
             record: dict[str, Any] = json.loads(self.run_file.read_text(encoding="utf-8"))
-            number, status = record["format"], record["status"]
+            number, status, _ = record["format"], record["status"], record["config"]
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{self.run_file}: is damaged.", hint="start the run again with --force.") from error
         if number != RUN_FORMAT or status not in ("training", "trained", "finished"):
@@ -99,8 +110,8 @@ class RunDirectory:
         """Lay fields over ``run.json``, atomically."""
         write_json(self.run_file, {**self.read(), **fields})
 
-    def check_resumable(self, config: dict[str, Any], files: dict[str, str]) -> None:
-        """Raise ConfigError if the settings or the data are not those that the run began with."""
+    def check_resumable(self, config: dict[str, Any], files: dict[str, str], base_fingerprint: str) -> None:
+        """Raise ConfigError if settings, data or base model are not those that the run began with."""
         stored = self.read()
         changed = _differences(stored["config"], config)
         if changed:
@@ -109,12 +120,26 @@ class RunDirectory:
                 hint="resume without settings of your own, or start afresh with --force.",
             )
         began_with = stored.get("data", {}).get("files", files)
+        if stored.get("base_fingerprint") != base_fingerprint:
+            raise ConfigError(
+                f"{self.path}: the model that the run began with has changed since.",
+                hint="restore it, or start afresh with --force.",
+            )
         edited = sorted(name for name in began_with.keys() | files.keys() if began_with.get(name) != files.get(name))
         if edited:
             raise ConfigError(
                 f"{self.path}: the data has changed since the run began: {', '.join(edited)}.",
                 hint="restore the files, or start afresh with --force.",
             )
+
+
+def _is_run(path: Path) -> bool:
+    """Whether ``run.json`` there is one of ours."""
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"format", "status", "config"} <= record.keys()
 
 
 def environment() -> dict[str, Any]:

@@ -93,8 +93,7 @@ class RunCallback(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop when the metric has not risen for ``patience`` evaluations."""
-        values = [entry[self.metric] for entry in state.log_history if self.metric in entry]
-        if len(values) - 1 - values.index(max(values)) >= self.patience:
+        if patience_exhausted(state, self.metric, self.patience):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -107,6 +106,19 @@ class RunCallback(TrainerCallback):
         for old in folder.glob("checkpoint-*"):
             if old.name not in kept:
                 shutil.rmtree(old)
+
+
+def patience_exhausted(state: TrainerState, metric: str, patience: int) -> bool:
+    """Whether the last ``patience`` dev evaluations of the log brought no gain; ``metric`` with its ``eval_``."""
+    values = [entry[metric] for entry in state.log_history if metric in entry]
+    return bool(values) and len(values) - 1 - values.index(max(values)) >= patience
+
+
+def ended_state(checkpoint: Path, metric: str, patience: int, steps: int) -> TrainerState | None:
+    """The state of a checkpoint at which training had come to its end; None if there is something left to train."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    ended = state.global_step >= steps or patience_exhausted(state, f"eval_{metric}", patience)
+    return state if ended else None
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -122,7 +134,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def load_weights(model: Any, folder: Path) -> None:
     """Put the weights of a folder that `write_folder` wrote into ``model``."""
-    model.load_state_dict(open_folder(str(folder), "cpu").state_dict())
+    saved, _ = open_folder(str(folder), "cpu")
+    model.load_state_dict(saved.state_dict())
 
 
 def training_arguments(
