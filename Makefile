@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# A machine without the shared data sets skips the tests that need them.
 export TOKENIZERS_PARALLELISM := true
 export HF_HUB_OFFLINE := 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def ours(pairs: Any, seed: int, bf16: bool) -> list[float]:
             encoder=encoder, max_length=MAX_LENGTH, args=settings, train_dataset=Dataset(pairs),
             loss=build_loss("mnrl", {}, model), callbacks=[clock],
         )  # fmt: skip
-        with float32_attention(model[0]):
+        with float32_attention(model[0]) if bf16 else nullcontext():
             trainer.train()
     return clock.seconds[1:]
 

@@ -74,3 +74,11 @@ def test_a_full_disk_is_known_in_the_words_of_every_library(tmp_path):
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"), tmp_path)
     with pytest.raises(DiskFullError, match="ran full"), disk_errors(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_recovery_touches_its_own_target_alone(tmp_path):
+    for name in (".model.v2.1234abcd.old", ".model.v2.1234abcd.tmp", ".model.mine.tmp"):
+        (tmp_path / name).mkdir()
+    with atomic_directory(tmp_path / "model") as staged:
+        (staged / "a").write_text("1")
+    assert entries(tmp_path) == {"model", ".model.v2.1234abcd.old", ".model.v2.1234abcd.tmp", ".model.mine.tmp"}

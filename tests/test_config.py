@@ -29,6 +29,8 @@ def test_set_reads_numbers_lists_and_text():
         ({"data.path": "d", "training.epoch": 3}, "'training.epoch'", "training.epochs"),
         ({"data.path": "d", "training.epochs": "many"}, "'training.epochs'", "mend"),
         ({"data.path": "d", "training.batch_size": 1}, "'training.batch_size'", "mend"),
+        ({"data.path": "d", "training.seed": 5_000_000_000}, "'training.seed'", "mend"),
+        ({"data.path": "d", "training.epochs": float("inf")}, "'training.epochs'", "mend"),
         ({}, "'data' is missing", "mend"),
         ({"data.path": "d", "tasc": "retrieval"}, "'tasc'", "task"),
     ],

@@ -32,7 +32,7 @@ def build(corpus: Path, model: str, output: Path, precision: Any, force: bool, a
     """
     from embedft.cli.output import console, print_json
     from embedft.data import Fault, read_corpus
-    from embedft.data.faults import SHOWN
+    from embedft.data.faults import report
     from embedft.encoder import Encoder
     from embedft.index import Index
     from embedft.index.store import require_writable
@@ -40,10 +40,7 @@ def build(corpus: Path, model: str, output: Path, precision: Any, force: bool, a
     require_writable(output, force=force)
     faults: list[Fault] = []
     documents = read_corpus(corpus / "corpus.jsonl" if corpus.is_dir() else corpus, faults)
-    for fault in faults[:SHOWN]:
-        click.echo(f"left out: {fault}", err=True)
-    if len(faults) > SHOWN:
-        click.echo(f"left out: {len(faults) - SHOWN} more rows", err=True)
+    report(faults)
     encoder = Encoder.load(model, precision=precision)
     built = Index.build(documents, encoder, output, force=force, show_progress=True)
     if as_json:

@@ -24,7 +24,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="embedft")
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="No notes on standard error: warnings, errors and progress alone.")
 def cli(quiet: bool) -> None:
     """Fine-tune a bi-encoder on your documents, prove the gain, and take it to use.
 
@@ -49,9 +49,7 @@ for command in (demo, train, evaluate, index, search):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     try:
-        cli.main(args=arguments, prog_name="embedft", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        status = cli.main(args=arguments, prog_name="embedft", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(USER_ERROR)
@@ -60,13 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(INTERRUPTED)
     except EmbedftError as error:
         _fail(error.message, error.hint)
-    except BrokenPipeError:
-        # The reader of a pipe (head) went away, which is no fault.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         _fail_on_system(error)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail_on_system(error: OSError) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedft.data.beir import UnknownIds, is_beir, read_beir, read_corpus, write_beir
-from embedft.data.faults import MAX_BAD_SHARE, Fault
+from embedft.data.faults import MAX_BAD_SHARE, Fault, report
 from embedft.data.holdout import hold_out
 from embedft.data.leakage import Leak, drop_leaking_queries, find_leakage
 from embedft.data.pairs import read_pairs, read_pairs_data
@@ -32,7 +32,7 @@ __all__ = [
 def read_retrieval(
     path: str | Path, *, unknown_ids: UnknownIds = "error", max_bad: float = MAX_BAD_SHARE
 ) -> RetrievalData:
-    """Retrieval data out of a BEIR folder, a folder of pairs, or a file of pairs.
+    """Retrieval data out of a BEIR folder, a folder of pairs, or a file of pairs; rows left out are logged.
 
     Raises:
         DataError: the path is missing, or what stands there is broken.
@@ -41,5 +41,8 @@ def read_retrieval(
     if not path.exists():
         raise DataError(f"{path}: no such file or folder.", hint="check the path.")
     if is_beir(path):
-        return read_beir(path, unknown_ids=unknown_ids, max_bad=max_bad)
-    return read_pairs_data(path, max_bad)
+        data = read_beir(path, unknown_ids=unknown_ids, max_bad=max_bad)
+    else:
+        data = read_pairs_data(path, max_bad)
+    report(data.faults)
+    return data

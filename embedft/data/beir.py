@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +10,10 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from embedft.artifacts import atomic_directory, sha256_of
-from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog
+from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog, report
 from embedft.data.retrieval import CORPUS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
 from embedft.data.rows import read_rows
 from embedft.errors import DataError
-
-logger = logging.getLogger("embedft")
 
 UnknownIds = Literal["error", "drop"]
 
@@ -120,10 +117,7 @@ def read_corpus(path: str | Path, faults: list[Fault] | None = None, max_bad: fl
     found: list[Fault] = []
     corpus = _read_by_id(Path(path), CORPUS_SCHEMA, document, expected, found, max_bad)
     if faults is None:
-        for fault in found[:SHOWN]:
-            logger.warning("left out: %s", fault)
-        if len(found) > SHOWN:
-            logger.warning("left out: %d more rows of %s", len(found) - SHOWN, path)
+        report(found)
     else:
         faults += found
     return corpus

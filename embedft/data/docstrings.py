@@ -11,6 +11,7 @@ import ast
 import hashlib
 import inspect
 import re
+import signal
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ MIN_SUMMARY_WORDS, MAX_SUMMARY_WORDS = 4, 30
 MIN_BODY_WORDS = 20
 MAX_BODY_CHARACTERS = 800
 MIN_PAIRS = 200
+# Ctrl-C reaches the workers too; the parent alone answers it.
+IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ def docstring_data(
 def documented_objects(packages: Sequence[str]) -> list[Documented]:
     """Every public function, class and method of the packages whose docstring has a summary and a body."""
     files = [(package, root, file) for package in packages for root in _roots(package) for file in _sources(root)]
-    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=signal.signal, initargs=IGNORE_INTERRUPT) as pool:
         found = pool.map(_documented_in, *zip(*files, strict=True), chunksize=64) if files else ()
         return [item for items in found for item in items]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedft.errors import DataError
+
+logger = logging.getLogger("embedft")
 
 MAX_BAD_SHARE = 0.05
 SHOWN = 5
@@ -27,6 +31,14 @@ class Fault:
             if self.found
             else f"{self.path}:{self.line}: {self.kind}"
         )
+
+
+def report(faults: Sequence[Fault]) -> None:
+    """Log what was left out, as warnings: the first rows, and how many more."""
+    for fault in faults[:SHOWN]:
+        logger.warning("left out: %s", fault)
+    if len(faults) > SHOWN:
+        logger.warning("left out: %d more rows", len(faults) - SHOWN)
 
 
 @dataclass

@@ -29,9 +29,11 @@ def hold_out(data: RetrievalData, name: str = "dev", *, share: float = 0.1, seed
     """
     qrels = data.split("train")
     text_of = dict(zip(data.queries["id"].to_pylist(), map(folded, data.queries["text"].to_pylist()), strict=True))
+    # By text, not by id: two documents with one text must not part.
+    body_of = dict(zip(data.corpus["id"].to_pylist(), map(folded, data.document_texts()), strict=True))
     components = _Components()
     for query, document in zip(qrels["query_id"].to_pylist(), qrels["corpus_id"].to_pylist(), strict=True):
-        components.join(f"q {text_of[query]}", f"d {document}")
+        components.join(f"q {text_of[query]}", f"d {body_of[document]}")
     queries: dict[str, list[str]] = {}
     for query in dict.fromkeys(qrels["query_id"].to_pylist()):
         queries.setdefault(components.root(f"q {text_of[query]}"), []).append(query)

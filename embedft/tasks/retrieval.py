@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import DEFAULT_METRICS, Evaluation, evaluate_retrieval, parse_metrics
+
+logger = logging.getLogger("embedft")
 
 
 class Retrieval:
@@ -49,7 +52,8 @@ class Retrieval:
             found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in severe)
             raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
         if config.leakage == "drop":
-            data, _ = drop_leaking_queries(data)
+            data, dropped = drop_leaking_queries(data)
+            logger.warning("leakage: %d training rows were left out", dropped)
         if "dev" not in data.qrels:
             data = hold_out(data, "dev", share=config.dev_share, seed=seed)
         if self.training_pairs(data).num_rows < 2:

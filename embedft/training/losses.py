@@ -46,14 +46,15 @@ class MultipleNegativesRanking(torch.nn.Module):
     three, one after the other.
     """
 
-    def __init__(self, model: Any, *, scale: float = 20.0) -> None:
+    def __init__(self, model: Any, *, truncate_dim: int | None = None, scale: float = 20.0) -> None:
         super().__init__()
         self.model = model
+        self.truncate_dim = truncate_dim
         self.scale = scale
 
     def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
         """The loss of one batch, a scalar."""
-        anchors, *candidates = (embed_in_chunks(self.model, column) for column in features)
+        anchors, *candidates = (embed_in_chunks(self.model, column)[:, : self.truncate_dim] for column in features)
         sizes = [len(column["input_ids"]) for column in features]
         anchor_ids, positive_ids, *negative_ids = torch.split(labels, sizes)
         mask = false_negative_mask(anchor_ids, positive_ids, torch.cat([labels[:0], *negative_ids]))
@@ -73,9 +74,12 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def build_loss(name: str, options: Mapping[str, float], model: Any) -> torch.nn.Module:
-    """The loss module around ``model``; check the name and the options beforehand with `check_loss`."""
-    return LOSSES[name].build(model, **{**LOSSES[name].options, **options})
+def build_loss(name: str, options: Mapping[str, float], model: Any, truncate_dim: int | None = None) -> torch.nn.Module:
+    """The loss module around ``model``, on the first ``truncate_dim`` dimensions.
+
+    Check the name and the options beforehand with `check_loss`.
+    """
+    return LOSSES[name].build(model, truncate_dim=truncate_dim, **{**LOSSES[name].options, **options})
 
 
 def check_loss(name: str, options: Mapping[str, float], allowed: tuple[str, ...]) -> None:

@@ -117,8 +117,9 @@ def train(
         if not resume:
             directory.require_startable(force=force)
         settings = config.model_dump(mode="json")
-        data = task.prepare(task.read(config.data), config.data, config.training.seed)
-        leakage = task.leakage(data)
+        read = task.read(config.data)
+        leakage = task.leakage(read)
+        data = task.prepare(read, config.data, config.training.seed)
         split = judged_split(config, data)
         base = open_base(config)
         if resume:
@@ -132,7 +133,7 @@ def train(
                 "environment": environment(),
             }
             directory.start(settings, record, force=force)
-        _report(data, leakage)
+        _report(leakage)
         if split == "dev":
             logger.warning("no test split: dev judges the run and also chose its best step, so the gain is optimistic")
         if directory.read()["status"] == "training":
@@ -170,11 +171,7 @@ def judged_split(config: RunConfig, data: RetrievalData) -> str:
     return split
 
 
-def _report(data: RetrievalData, leakage: list[Leak]) -> None:
-    for fault in data.faults[:3]:
-        logger.warning("left out: %s", fault)
-    if len(data.faults) > 3:
-        logger.warning("left out: %d more rows, see run.json", len(data.faults) - 3)
+def _report(leakage: list[Leak]) -> None:
     for leak in leakage:
         level = logging.WARNING if leak.severe else logging.INFO
         logger.log(
@@ -256,7 +253,7 @@ def _fit(
                 max_length=settings.max_length,
                 args=arguments,
                 train_dataset=Dataset(pairs),
-                loss=build_loss(settings.loss, settings.loss_options, model),
+                loss=build_loss(settings.loss, settings.loss_options, model, encoder.truncate_dim),
                 evaluator=DevEvaluator(score, encoder, config.model.precision),
                 callbacks=[callback],
             )

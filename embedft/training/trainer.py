@@ -29,6 +29,9 @@ class PairTrainer(SentenceTransformerTrainer):
     def __init__(self, *, encoder: Encoder, max_length: int, **kwargs: Any) -> None:
         self.encoder = encoder
         collator = PairCollator(encoder, max_length)
+        # One process, one device: several GPUs in one process would be wrapped by DataParallel, which the loss cannot
+        # look into.
+        kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)
         super().__init__(model=encoder.sentence_transformer, data_collator=collator, **kwargs)
         # It prints the log to standard output, which belongs to results.
         self.remove_callback(PrinterCallback)

@@ -91,6 +91,21 @@ def test_search_with_another_model_names_both(index, run, cli):
     assert_user_error(done, "bundled", str(run[0] / "model"), "cannot be compared")
 
 
+def test_a_path_with_brackets_is_printed_as_it_is(cli, tmp_path):
+    done = cli("index", "build", GARDEN, "--model", "bundled", "-o", tmp_path / "[lr]" / "i[/x]")
+    assert done.returncode == 0, done.stderr
+    assert f'embedft search {tmp_path / "[lr]" / "i[/x]"} "your query"' in done.stdout
+
+
+def test_evaluate_says_what_was_left_out(cli, tmp_path):
+    root = shutil.copytree(GARDEN, tmp_path / "garden")
+    with (root / "qrels" / "test.tsv").open("a") as file:
+        file.write("q1\tnowhere\t1\n")
+    done = cli("evaluate", "bundled", "--data", root, "--unknown-ids", "drop", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "left out: " in done.stderr and "corpus-id 'nowhere'" in done.stderr
+
+
 def test_search_prints_a_table_for_people(index, cli):
     done = cli("search", index[0], "which soil does a fern want", "-k", "2")
     assert "fern-place" in done.stdout

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import assert_user_error
 
 
 @pytest.mark.slow
@@ -15,3 +16,10 @@ def test_the_demo_ends_with_better(cli, tmp_path):
     assert found["p_value"] < 0.01
     assert [leak for leak in answer["leakage"] if leak["severe"]] == []
     assert cli("search", tmp_path / "demo" / "index", "sort an array", "--json").returncode == 0
+
+
+def test_the_demo_never_takes_a_users_folder_for_its_own(cli, tmp_path):
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "corpus.jsonl").write_text("precious")
+    assert_user_error(cli("demo", "-o", tmp_path / "mine", "--force"), "did not write")
+    assert (tmp_path / "mine" / "data" / "corpus.jsonl").read_text() == "precious"

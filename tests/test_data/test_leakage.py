@@ -28,11 +28,12 @@ def test_every_kind_of_overlap_is_counted(garden):
     leaks = found(data)
     assert leaks[("query id", "test")] == 1
     assert leaks[("query text", "test")] == 1
-    assert leaks[("query is document", "test")] == 1
+    assert leaks[("query is trained document", "test")] == 1
     assert leaks[("positive text", "test")] == 3
     kept, dropped = drop_leaking_queries(data)
+    # q1 goes by its id, and its document is the one that a test query repeats; the other row goes by its text.
     assert dropped == 2
-    assert not {("query id", "test"), ("query text", "test")} & found(kept).keys()
+    assert [leak for leak in find_leakage(kept) if leak.severe] == []
 
 
 def test_planted_leaks_are_all_found(shared):

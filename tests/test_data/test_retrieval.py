@@ -215,3 +215,45 @@ def test_the_public_sets_have_the_counts_they_state(shared):
         data = read_retrieval(shared / "retrieval" / name)
         assert (data.corpus.num_rows, len(data.judged_queries("test")[0])) == (documents, queries)
         assert data.faults == ()
+
+
+def test_a_header_in_another_encoding_is_named(garden):
+    file = garden / "qrels" / "test.tsv"
+    file.write_bytes(file.read_text().encode("utf-16"))
+    with pytest.raises(DataError, match=r"test\.tsv:1: the header is not UTF-8"):
+        read_retrieval(garden)
+
+
+def test_wrong_columns_are_named_also_after_a_bad_row(garden):
+    (garden / "qrels" / "test.tsv").write_text("q\td\ts\nonly one\nq1\tfern-care\t1\n")
+    with pytest.raises(DataError, match=r"test\.tsv:1: needs the columns"):
+        read_retrieval(garden)
+
+
+def test_a_score_beyond_any_grade_is_a_fault(garden):
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("q1\tfern-care\t99999999999\n")
+    (fault,) = read_retrieval(garden).faults
+    assert fault.kind == "score is beyond any grade"
+
+
+def test_an_open_quote_is_named_with_the_line_where_it_opens(tmp_path):
+    rows = [f"a{i},p{i}" for i in range(50)]
+    rows[30] = 'a30,"never closed'
+    (tmp_path / "p.csv").write_text("anchor,positive\n" + "\n".join(rows))
+    with pytest.raises(DataError, match=r"p\.csv:32: broken quoting"):
+        read_retrieval(tmp_path / "p.csv")
+
+
+def test_damaged_parquet_is_named(tmp_path):
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [str(number) for number in np.random.default_rng(0).random(5000)]
+    pq.write_table(pa.table({"anchor": texts, "positive": texts[::-1]}), tmp_path / "p.parquet")
+    content = bytearray((tmp_path / "p.parquet").read_bytes())
+    content[40:4000] = bytes(3960)
+    (tmp_path / "p.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"p\.parquet: is damaged after row 0"):
+        read_retrieval(tmp_path / "p.parquet")

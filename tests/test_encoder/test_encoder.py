@@ -1,7 +1,6 @@
 """The encoder: the vectors of sentence-transformers, one identity, and settings that travel with the folder."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -209,10 +208,10 @@ def test_a_model_that_cannot_be_had_is_named(tmp_path):
         Encoder.load(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "modules.json"])
-def test_a_damaged_folder_is_named(tmp_path, name):
-    folder = shutil.copytree(BUNDLED_PATH, tmp_path / "m")
-    (folder / name).write_bytes((folder / name).read_bytes()[:100])
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", "modules.json", "embedft.json"])
+def test_a_damaged_folder_is_named(tmp_path, encoder, name):
+    folder = encoder.save(tmp_path / "m")
+    (folder / name).write_bytes((folder / name).read_bytes()[:20])
     with pytest.raises(ModelError, match=str(folder)):
         Encoder.load(folder)
 

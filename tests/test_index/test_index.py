@@ -200,3 +200,42 @@ def test_killed_at_any_moment_the_old_or_the_new_index_opens(copy, encoder, gard
         child.kill()
         child.wait()
         assert len(Index.open(copy, encoder)) in (7, 48)
+
+
+def test_folders_of_other_programs_are_never_taken_for_an_index(tmp_path, encoder, documents):
+    (tmp_path / "app" / "versions" / "v1").mkdir(parents=True)
+    (tmp_path / "app" / "versions" / "v1" / "thesis.txt").write_text("precious")
+    (tmp_path / "leveldb").mkdir()
+    (tmp_path / "leveldb" / "CURRENT").write_text("MANIFEST-000005")
+    (tmp_path / "leveldb" / "000003.log").write_text("precious")
+    for name in ("app", "leveldb"):
+        for force in (False, True):
+            with pytest.raises(ArtifactError, match="not an index"):
+                Index.build(documents, encoder, tmp_path / name, force=force)
+    assert (tmp_path / "app" / "versions" / "v1" / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "leveldb" / "000003.log").read_text() == "precious"
+
+
+def test_a_reader_that_opened_before_a_rebuild_keeps_its_version(copy, encoder, documents):
+    before = Index.open(copy, encoder)
+    Index.build(documents.slice(0, 2), encoder, copy, force=True)
+    assert len(before.search(["fern"], k=48)[0]) == 48
+    assert len(Index.open(copy, encoder)) == 2
+
+
+def test_a_version_that_vanishes_while_it_is_read_gives_way_to_the_new_one(copy, encoder, documents, monkeypatch):
+    from embedft.index import index as module
+
+    read = module._read
+    calls = []
+
+    def slow(version):
+        calls.append(version.path.name)
+        if len(calls) == 1:
+            monkeypatch.setattr(module, "_read", read)
+            Index.build(documents.slice(0, 2), encoder, copy, force=True)
+        return read(version)
+
+    monkeypatch.setattr(module, "_read", slow)
+    assert len(module.Index.open(copy, encoder)) == 2
+    assert calls == ["000001", "000002"]

@@ -138,3 +138,21 @@ def test_unknown_losses_and_options_are_refused():
         check_loss("triplet", {}, ("mnrl",))
     with pytest.raises(ConfigError, match="temperature"):
         check_loss("mnrl", {"temperature": 1.0}, ("mnrl",))
+
+
+def test_scores_are_computed_in_fp32_under_autocast():
+    torch.manual_seed(0)
+    anchors, candidates = torch.randn(6, 32), torch.randn(6, 32)
+    mask = torch.zeros(6, 6, dtype=torch.bool)
+    exact = multiple_negatives_ranking(anchors, candidates, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert multiple_negatives_ranking(anchors, candidates, mask) == exact
+
+
+def test_a_loss_on_the_first_dimensions_sees_no_others(encoder):
+    batch = PairCollator(encoder, 128)(ROWS[:2])
+    columns = ("anchor", "positive", "negative")
+    features = [{key: batch[f"{column}_{key}"] for key in ("input_ids", "attention_mask")} for column in columns]
+    losses = [build_loss("mnrl", {}, encoder.sentence_transformer, dim) for dim in (None, 384, 16)]
+    whole, same, cut = (loss([dict(f) for f in features], batch["label"]) for loss in losses)
+    assert whole == same != cut

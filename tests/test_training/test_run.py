@@ -15,7 +15,8 @@ from sentence_transformers import SentenceTransformer
 from embedft import Encoder, RunConfig, train
 from embedft.errors import ArtifactError, ConfigError, DataError
 
-QUICK = {"max_steps": 12, "batch_size": 16, "eval_every": 4, "patience": 9}
+# 4 batches an epoch, a checkpoint every 3 steps: runs resume in the middle of an epoch.
+QUICK = {"max_steps": 12, "batch_size": 16, "eval_every": 3, "patience": 9}
 
 
 def config(path, **sections):
@@ -52,7 +53,7 @@ def test_a_run_keeps_its_evidence(finished):
     assert metrics["metrics"]["ndcg@10"] == pytest.approx(sum(table["ndcg@10"].to_pylist()) / 24)
     assert metrics["comparison"]["ndcg@10"]["verdict"] in ("better", "no difference", "worse")
     log = [json.loads(line) for line in (finished.run / "train_log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [4, 8, 12]
+    assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [3, 6, 9, 12]
     assert sorted(path.name for path in finished.run.iterdir() if not path.name.startswith(".")) == [
         "metrics.json", "model", "per_query.parquet", "run.json", "train_log.jsonl",
     ]  # fmt: skip
@@ -81,11 +82,11 @@ from embedft.training import trainer
 save = trainer.RunCallback.on_step_end
 def stall(self, args, state, control, **kwargs):
     save(self, args, state, control, **kwargs)
-    if state.global_step == 6:
+    if state.global_step == 8:
         # A checkpoint that is cut off in the middle.
-        (Path(args.output_dir) / "checkpoint-6").mkdir()
-        (Path(args.output_dir) / "checkpoint-6" / "model.safetensors").write_bytes(b"half")
-        print("step 6", flush=True)
+        (Path(args.output_dir) / "checkpoint-8").mkdir()
+        (Path(args.output_dir) / "checkpoint-8" / "model.safetensors").write_bytes(b"half")
+        print("step 8", flush=True)
         time.sleep(120)
 trainer.RunCallback.on_step_end = stall
 train(RunConfig.model_validate_json(sys.argv[1]), sys.argv[2])
@@ -102,7 +103,7 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(finish
         [sys.executable, "-c", TRAIN_AND_STALL, settings.model_dump_json(), tmp_path / "run"],
         stdout=subprocess.PIPE, text=True, env={**os.environ, **threads},
     )  # fmt: skip
-    assert child.stdout.readline().strip() == "step 6"
+    assert child.stdout.readline().strip() == "step 8"
     with pytest.raises(ArtifactError, match="another process is training"):
         train(settings, tmp_path / "run", resume=True)
     child.send_signal(signal.SIGKILL)
@@ -116,7 +117,7 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(finish
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert resumed.evaluation.metrics == finished.evaluation.metrics
     log = [json.loads(line) for line in (resumed.run / "train_log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [4, 8, 12]
+    assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [3, 6, 9, 12]
 
 
 def test_a_finished_run_is_not_replaced_without_force(finished, garden):
@@ -210,3 +211,71 @@ def test_training_computes_in_the_precision_of_the_model(garden, tmp_path, monke
     assert seen == {expected}
     saved = weights(tmp_path / "run")
     assert {weight.dtype for weight in saved.values() if weight.is_floating_point()} == {torch.float32}
+
+
+def test_a_run_killed_after_it_stopped_early_trains_no_further(garden, tmp_path, monkeypatch):
+    from embedft.training import run as module
+
+    settings = config(garden, training={"learning_rate": 0.5, "max_steps": 40, "eval_every": 1, "patience": 2})
+    expected = train(settings, tmp_path / "whole")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "atomic_directory", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "run")
+    monkeypatch.undo()
+    log = (tmp_path / "run" / "train_log.jsonl").read_text()
+    resumed = train(settings, tmp_path / "run", resume=True)
+    assert resumed.best_step == expected.best_step
+    assert (tmp_path / "run" / "train_log.jsonl").read_text() == log
+    found, wanted = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_run_is_replaced_without_touching_what_is_not_its_own(finished, garden, tmp_path):
+    import shutil
+
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    (run / "index").mkdir()
+    (run / "index" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="would be replaced"):
+        train(config(garden, model={"name": str(run / "model")}), run, force=True)
+    train(config(garden, training={"max_steps": 1}), run, force=True)
+    assert (run / "index" / "notes.txt").read_text() == "mine"
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "run.json").write_text('{"name": "my app"}')
+    with pytest.raises(ArtifactError):
+        train(config(garden), tmp_path / "app", force=True)
+    assert (tmp_path / "app" / "run.json").read_text() == '{"name": "my app"}'
+
+
+def test_the_old_model_stays_until_the_new_one_is_there(finished, garden, tmp_path, monkeypatch):
+    import shutil
+
+    from embedft.training import run as module
+
+    run = shutil.copytree(finished.run, tmp_path / "run")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(garden), run, force=True)
+    assert Encoder.load(run / "model").fingerprint == Encoder.load(finished.run / "model").fingerprint
+
+
+def test_a_changed_base_model_is_refused_on_resume(garden, tmp_path, encoder):
+    encoder.save(tmp_path / "base")
+    settings = config(garden, model={"name": str(tmp_path / "base")}, training={"max_steps": 1})
+    train(settings, tmp_path / "run")
+    Encoder.load("bundled", max_length=99).save(tmp_path / "base", force=True)
+    with pytest.raises(ConfigError, match="model that the run began with has changed"):
+        train(settings, tmp_path / "run", resume=True)
+
+
+def test_training_on_the_first_dimensions_is_judged_on_them(garden, tmp_path):
+    train(config(garden, model={"truncate_dim": 64}, training={"max_steps": 2}), tmp_path / "run")
+    assert Encoder.load(tmp_path / "run" / "model").dim == 64
