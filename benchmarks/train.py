@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from transformers import PrinterCallback, TrainerCallback
 
 from embedft.data.docstrings import docstring_data
-from embedft.encoder import Encoder, fast_bfloat16, float32_attention
+from embedft.encoder import Encoder, fast_bfloat16
 from embedft.training.losses import build_loss
 from embedft.training.trainer import PairTrainer
 
@@ -77,8 +76,7 @@ def ours(pairs: Any, seed: int, bf16: bool) -> list[float]:
             encoder=encoder, max_length=MAX_LENGTH, args=settings, train_dataset=Dataset(pairs),
             loss=build_loss("mnrl", {}, model), callbacks=[clock],
         )  # fmt: skip
-        with float32_attention(model[0]) if bf16 else nullcontext():
-            trainer.train()
+        trainer.train()
     return clock.seconds[1:]
 
 

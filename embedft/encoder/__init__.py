@@ -1,9 +1,8 @@
 """Text into unit vectors."""
 
-from embedft.encoder.attention import float32_attention
-from embedft.encoder.batching import embed_in_chunks, pad_batch
+from embedft.encoder.differentiable import embed, pad_batch
 from embedft.encoder.encoder import Encoder, Vectors
-from embedft.encoder.folder import BUNDLED, BUNDLED_PATH, open_folder, write_folder
+from embedft.encoder.folder import BUNDLED, BUNDLED_PATH, find_folder, open_modules, write_folder
 from embedft.encoder.precision import Precision, fast_bfloat16, resolve_precision
 
 __all__ = [
@@ -12,10 +11,10 @@ __all__ = [
     "Encoder",
     "Precision",
     "Vectors",
-    "embed_in_chunks",
+    "embed",
     "fast_bfloat16",
-    "float32_attention",
-    "open_folder",
+    "find_folder",
+    "open_modules",
     "pad_batch",
     "resolve_precision",
     "write_folder",

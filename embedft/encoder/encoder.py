@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sized
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from embedft.artifacts import atomic_directory
-from embedft.encoder.batching import TOKEN_BUDGET, pad_batch, pooled, token_budget_batches
 from embedft.encoder.fingerprint import fingerprint
 from embedft.encoder.folder import (
     BUNDLED,
     DEFAULT_MAX_LENGTH,
+    find_folder,
     known_model,
-    open_folder,
+    open_modules,
+    open_parts,
+    read_extra,
     write_folder,
 )
+from embedft.encoder.forward import Forward
+from embedft.encoder.parts import Parts, parts_of
 from embedft.encoder.precision import Precision, resolve_precision
-from embedft.errors import ConfigError, DataError
-from embedft.progress import Advance, progress
+from embedft.encoder.stream import Deduplicated, tokenized_ahead
+from embedft.encoder.tokens import Tokenized
+from embedft.errors import ConfigError
+from embedft.progress import progress
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
 
-Vectors = npt.NDArray[np.float32]
+    from embedft.encoder.layout import Ids
 
-# Texts tokenised and sorted together. Large enough that batches are of one length, small enough to stay a stream.
-WINDOW = 8192
+logger = logging.getLogger("embedft")
+
+Vectors = npt.NDArray[np.float32]
 PROMPT_NAMES = ("query", "document")
 
 
@@ -49,43 +53,47 @@ class Encoder:
         max_length: in tokens, prompt included; longer texts are cut.
         dim: length of a vector.
         dtype: the torch type that the transformer computes in; vectors are fp32 whatever it is.
+        device: where it computes.
+        truncated: how many texts were cut at ``max_length`` since it was loaded.
     """
 
     def __init__(
         self,
-        model: SentenceTransformer,
+        parts: Parts,
         *,
         name: str,
         prompts: Mapping[str, str],
         max_length: int,
         truncate_dim: int | None,
         precision: Precision,
+        device: str,
+        modules: SentenceTransformer | None = None,
     ) -> None:
-        full = int(model.get_embedding_dimension() or 0)
-        if truncate_dim is not None and not 0 < truncate_dim <= full:
+        if truncate_dim is not None and not 0 < truncate_dim <= parts.dim:
             raise ConfigError(
-                f"truncate_dim is {truncate_dim}, but {name!r} has {full} dimensions.", hint=f"choose 1 to {full}."
+                f"truncate_dim is {truncate_dim}, but {name!r} has {parts.dim} dimensions.",
+                hint=f"choose 1 to {parts.dim}.",
             )
         unknown = set(prompts) - set(PROMPT_NAMES)
         if unknown:
             raise ConfigError(f"prompts has {', '.join(sorted(unknown))}.", hint=f"use {' and '.join(PROMPT_NAMES)}.")
         if max_length < 8:
             raise ConfigError(f"max_length is {max_length} tokens.", hint="use at least 8.")
-        longest = getattr(model[0].config, "max_position_embeddings", None)
-        if longest is not None and max_length > longest:
+        if parts.positions is not None and max_length > parts.positions:
             raise ConfigError(
-                f"max_length is {max_length}, but {name!r} has positions for {longest} tokens.",
-                hint=f"use at most {longest}.",
+                f"max_length is {max_length}, but {name!r} has positions for {parts.positions} tokens.",
+                hint=f"use at most {parts.positions}.",
             )
         self.name = name
         self.prompts = {key: prompts.get(key, "") for key in PROMPT_NAMES}
         self.max_length = max_length
         self.truncate_dim = truncate_dim
-        self.dim = truncate_dim or full
-        self.dtype = resolve_precision(precision, model.device.type)
-        self._model = model
-        self._model.prompts = dict(self.prompts)
-        self._model.max_seq_length = max_length
+        self.dim = truncate_dim or parts.dim
+        self.device = device
+        self.dtype = resolve_precision(precision, device)
+        self.truncated = 0
+        self._parts = parts
+        self._modules = modules
 
     @classmethod
     def load(
@@ -121,52 +129,63 @@ class Encoder:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"device {device!r} cannot be used here.", hint="use cpu, or leave it out.") from error
-        model, extra = open_folder(name, device)
+        folder = find_folder(name)
+        extra = read_extra(folder)
+        parts, modules = open_parts(folder), None
+        if parts is None:
+            modules = open_modules(folder, device)
+            parts = parts_of(modules)
         known = known_model(name)
-        stored = {key: model.prompts.get(key) or "" for key in PROMPT_NAMES}
+        stored = {key: parts.prompts.get(key) or "" for key in PROMPT_NAMES}
         if known and not any(stored.values()):
             stored = {"query": known.query_prompt, "document": known.document_prompt}
         if max_length is None:
-            # A tokenizer without a stated length reports an astronomical number.
-            length = int(model.max_seq_length or 0)
-            max_length = length if 0 < length <= 131_072 else DEFAULT_MAX_LENGTH
+            max_length = parts.max_length or DEFAULT_MAX_LENGTH
             if known and "format" not in extra:
                 max_length = min(max_length, known.max_length)
         return cls(
-            model,
+            parts,
             name=name,
             prompts={**stored, **(prompts or {})},
             max_length=max_length,
             truncate_dim=truncate_dim if truncate_dim is not None else extra.get("truncate_dim"),
             precision=precision,
+            device=device,
+            modules=modules,
         )
 
-    def of(self, model: SentenceTransformer, precision: Precision = "auto") -> Encoder:
+    def of(self, modules: SentenceTransformer, precision: Precision = "auto") -> Encoder:
         """An encoder with these settings around other weights, e.g. those being trained."""
         return Encoder(
-            model,
+            parts_of(modules),
             name=self.name,
             prompts=self.prompts,
             max_length=self.max_length,
             truncate_dim=self.truncate_dim,
             precision=precision,
+            device=modules.device.type,
+            modules=modules,
         )
 
     @property
     def sentence_transformer(self) -> SentenceTransformer:
-        """The modules in fp32, which training changes."""
-        return self._model
+        """sentence-transformers' modules with these weights in fp32, to be trained; encode with ``of`` them."""
+        if self._modules is None:
+            self._modules = open_modules(find_folder(self.name), self.device)
+        self._modules.prompts = dict(self.prompts)
+        self._modules.max_seq_length = self.max_length
+        return self._modules
 
     @property
     def pad_id(self) -> int:
         """The token that fills shorter rows of a batch."""
-        return int(self._model.tokenizer.pad_token_id or 0)
+        return self._parts.texts.pad_id
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over weights, tokenizer, pooling, prompts, lengths: equal fingerprints give equal vectors."""
         return fingerprint(
-            self._model, prompts=self.prompts, max_length=self.max_length, truncate_dim=self.truncate_dim
+            self._parts, prompts=self.prompts, max_length=self.max_length, truncate_dim=self.truncate_dim
         )
 
     def encode_queries(self, texts: Iterable[str], *, show_progress: bool = False) -> Vectors:
@@ -190,49 +209,26 @@ class Encoder:
         Raises:
             DataError: ``texts`` is a string, or one of them is not.
         """
-        if isinstance(texts, str):
-            raise DataError("encode was given one string instead of several.", hint="give a list: encode([text]).")
         total = len(texts) if isinstance(texts, Sized) else None
-        row_of: dict[bytes, int] = {}
-        rows: list[int] = []
+        found = Deduplicated(texts)
         blocks: list[Vectors] = []
-        stream = iter(texts)
+        before = self.truncated
         with progress("encoding", total, "texts", enabled=show_progress) as advance:
-            while window := list(islice(stream, WINDOW)):
-                new: list[str] = []
-                for position, text in enumerate(window, start=len(rows)):
-                    if not isinstance(text, str):
-                        raise DataError(
-                            f"text {position} is {type(text).__name__}, not a string.", hint="give strings."
-                        )
-                    # A digest instead of the text: the texts themselves need not stay in memory.
-                    key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-                    if key not in row_of:
-                        row_of[key] = len(row_of)
-                        new.append(text)
-                    rows.append(row_of[key])
-                advance(len(window) - len(new))
-                if new:
-                    blocks.append(self._encode_window(new, prompt, advance))
-        unique = np.concatenate(blocks) if blocks else np.empty((0, self.dim), dtype=np.float32)
-        return unique if len(unique) == len(rows) else unique[rows]
+            for read, tokens in tokenized_ahead(found.windows(), lambda texts: self._tokenize(texts, prompt)):
+                advance(read - len(tokens.ids))
+                self.truncated += tokens.cut
+                blocks.append(self._forward(tokens.ids, done=advance))
+        if show_progress and self.truncated > before:
+            self.report_truncation(self.truncated - before)
+        return found.restore(np.concatenate(blocks) if blocks else np.empty((0, self.dim), dtype=np.float32))
 
-    def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[list[int]]:
+    def report_truncation(self, count: int) -> None:
+        """Say in the log how many texts were longer than ``max_length``."""
+        logger.warning("%d texts were longer than %d tokens and were cut there", count, self.max_length)
+
+    def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[Ids]:
         """Token ids of each text behind the prompt, special tokens included, cut to ``max_length`` or a shorter one."""
-        # The tokenizer takes no lone surrogates; each becomes a question mark.
-        texts = [
-            (prompt + text).encode("utf-8", "replace").decode() if not text.isascii() else prompt + text
-            for text in texts
-        ]
-        ids: list[list[int]] = self._model.tokenizer(
-            texts,
-            truncation=True,
-            max_length=min(max_length or self.max_length, self.max_length),
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        return ids
+        return self._tokenize(texts, prompt, max_length).ids
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write a plain sentence-transformers folder, in fp32, atomically; gives its path.
@@ -246,36 +242,12 @@ class Encoder:
         """
         path = Path(path)
         with atomic_directory(path, force=force, ours=lambda old: (old / "modules.json").is_file()) as staged:
-            write_folder(self._model, staged, max_length=self.max_length, truncate_dim=self.truncate_dim)
+            write_folder(self.sentence_transformer, staged, max_length=self.max_length, truncate_dim=self.truncate_dim)
         return path
 
+    def _tokenize(self, texts: list[str], prompt: str, max_length: int | None = None) -> Tokenized:
+        return self._parts.texts.tokenize(texts, prompt, min(max_length or self.max_length, self.max_length))
+
     @cached_property
-    def _transformer(self) -> Any:
-        """The transformer in the type it computes in; a copy where that is not fp32, so that no weight is lost."""
-        import torch
-
-        if self.dtype == torch.float32:
-            return self._model[0]
-        return copy.deepcopy(self._model[0]).to(self.dtype)
-
-    def _encode_window(self, texts: list[str], prompt: str, advance: Advance) -> Vectors:
-        import torch
-
-        token_ids = self.tokenize(texts, prompt)
-        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        training = self._model.training
-        self._model.eval()
-        self._transformer.eval()
-        with torch.inference_mode():
-            for rows in token_budget_batches([len(ids) for ids in token_ids], TOKEN_BUDGET):
-                batch = pad_batch([token_ids[row] for row in rows], self.pad_id)
-                batch = {key: value.to(self._model.device) for key, value in batch.items()}
-                vectors[rows] = self._unit(pooled(self._transformer, list(self._model)[1:], batch)).cpu().numpy()
-                advance(len(rows))
-        self._model.train(training)
-        return vectors
-
-    def _unit(self, vectors: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        return torch.nn.functional.normalize(vectors[:, : self.dim], dim=1)
+    def _forward(self) -> Forward:
+        return Forward(self._parts, self._modules, self.dtype, self.device, self.dim)

@@ -1,20 +1,20 @@
 """The fingerprint of an encoder: a SHA-256 over everything that decides its vectors.
 
 Two encoders with one fingerprint give the same vectors, up to the precision they compute in: weights are hashed as
-fp32 numbers, so that the same weights stored as fp16, fp32 or cast to bf16 for speed have one fingerprint.
+fp32 numbers, so that the same weights stored as fp16, fp32 or cast to bf16 for speed have one fingerprint. A folder
+read directly and the same folder opened by sentence-transformers have one fingerprint too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+from embedft.encoder.parts import Parts
 
-# The fields of a transformer's configuration that change its arithmetic without changing its weights. Named one by
-# one: hashing the whole configuration would change the fingerprint with every release of transformers.
+# The fields of a transformer's configuration that change its arithmetic without changing its weights, where we do not
+# know the architecture. Named one by one: hashing the whole configuration would change the fingerprint with every
+# release of transformers.
 ARITHMETIC_FIELDS = (
     "model_type",
     "num_attention_heads",
@@ -28,13 +28,11 @@ ARITHMETIC_FIELDS = (
 )
 
 
-def fingerprint(
-    model: SentenceTransformer, *, prompts: dict[str, str], max_length: int, truncate_dim: int | None
-) -> str:
+def fingerprint(parts: Parts, *, prompts: dict[str, str], max_length: int, truncate_dim: int | None) -> str:
     """The fingerprint, 64 hexadecimal digits.
 
     Args:
-        model: modules in fp32.
+        parts: of the encoder.
         prompts: the prompts for ``query`` and ``document``.
         max_length: in tokens.
         truncate_dim: dimension that vectors are cut to, or None.
@@ -42,22 +40,20 @@ def fingerprint(
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        if tensor.is_floating_point():
-            tensor = tensor.to(torch.float32)
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    digest.update(json.dumps(_tokenizer(model), sort_keys=True).encode())
-    config = model[0].config.to_dict()
-    arithmetic = {field: config.get(field) for field in ARITHMETIC_FIELDS}
-    # As lists of pairs: a module's name is its type, not the path of its class, which moves between releases.
-    modules = [(type(module).__name__, module.get_config_dict()) for module in list(model)[1:]]
+    states = [("", parts.weights), *((f"{number}.", module.state) for number, module in enumerate(parts.head))]
+    for prefix, state in states:
+        for name, tensor in sorted(state.items()):
+            digest.update(f"{prefix}{name} {tuple(tensor.shape)}".encode())
+            if tensor.is_floating_point():
+                tensor = tensor.to(torch.float32)
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    digest.update(json.dumps(parts.texts.state(), sort_keys=True).encode())
+    if parts.architecture is not None:
+        arithmetic = parts.architecture.as_dict()
+    else:
+        arithmetic = {field: parts.config.get(field) for field in ARITHMETIC_FIELDS}
+    # A module's kind is its type, not the path of its class, which moves between releases.
+    modules = [(module.kind, module.arithmetic) for module in parts.head]
     rest = [arithmetic, modules, prompts, max_length, truncate_dim]
     digest.update(json.dumps(rest, sort_keys=True, default=str).encode())
     return digest.hexdigest()
-
-
-def _tokenizer(model: SentenceTransformer) -> Any:
-    """The tokenizer's state without truncation and padding, which calls change."""
-    state = json.loads(model.tokenizer.backend_tokenizer.to_str())
-    return {key: value for key, value in state.items() if key not in {"truncation", "padding"}}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedft.encoder.parts import LEGACY_POOLING_FLAGS, Parts, read_parts
 from embedft.errors import ModelError
 
 if TYPE_CHECKING:
@@ -39,37 +40,44 @@ KNOWN_MODELS = {
     "nomic-ai/modernbert-embed-base": KnownModel("search_query: ", "search_document: ", DEFAULT_MAX_LENGTH),
 }
 
-# Older sentence-transformers and text-embeddings-inference read one flag a mode instead of ``pooling_mode``.
-LEGACY_POOLING_FLAGS = {
-    "cls": "pooling_mode_cls_token",
-    "mean": "pooling_mode_mean_tokens",
-    "max": "pooling_mode_max_tokens",
-    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
-    "weightedmean": "pooling_mode_weightedmean_tokens",
-    "lasttoken": "pooling_mode_lasttoken",
-}
 
-
-def open_folder(name_or_path: str, device: str) -> tuple[SentenceTransformer, dict[str, Any]]:
-    """The fp32 modules of a sentence-transformers folder, of a hub name, or of ``"bundled"``, and our extra settings.
+def find_folder(name_or_path: str) -> Path:
+    """The folder of an encoder: a path, a hub name, or ``"bundled"``.
 
     Raises:
-        ModelError: not found, no network to fetch it, broken, or not a text bi-encoder of transformer and pooling.
+        ModelError: not found, or no network to fetch it.
     """
     path = BUNDLED_PATH if name_or_path == BUNDLED else Path(name_or_path)
     if path.exists():
         _check_folder(path)
-        folder = path
-    elif _looks_like_hub_name(name_or_path):
-        folder = _fetch(name_or_path)
-    else:
-        raise ModelError(
-            f"model {name_or_path!r}: no such folder, and not a hub name like 'organisation/model' either.",
-            hint=f"name a folder, a hub model, or {BUNDLED!r} for the encoder that comes with embedft.",
-        )
-    model = _open(str(folder), device)
-    _check_modules(name_or_path, model)
-    return model, _read_extra(folder)
+        return path
+    if _looks_like_hub_name(name_or_path):
+        return _fetch(name_or_path)
+    raise ModelError(
+        f"model {name_or_path!r}: no such folder, and not a hub name like 'organisation/model' either.",
+        hint=f"name a folder, a hub model, or {BUNDLED!r} for the encoder that comes with embedft.",
+    )
+
+
+def open_parts(folder: Path) -> Parts | None:
+    """The parts of an encoder's folder; None where sentence-transformers is needed to open it.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    with _named_errors(folder):
+        return read_parts(folder)
+
+
+def open_modules(folder: Path, device: str) -> SentenceTransformer:
+    """sentence-transformers' fp32 modules of an encoder's folder.
+
+    Raises:
+        ModelError: broken, or not a text bi-encoder of transformer and pooling.
+    """
+    model = _open(folder, device)
+    _check_modules(str(folder), model)
+    return model
 
 
 def known_model(name_or_path: str) -> KnownModel | None:
@@ -77,7 +85,7 @@ def known_model(name_or_path: str) -> KnownModel | None:
     return KNOWN_MODELS.get("/".join(Path(name_or_path).parts[-2:]))
 
 
-def _read_extra(folder: Path) -> dict[str, Any]:
+def read_extra(folder: Path) -> dict[str, Any]:
     """The settings that `write_folder` stored beside the plain folder; empty where there are none."""
     path = folder / EXTRA_FILE
     if not path.is_file():
@@ -157,18 +165,24 @@ def _fetch(name: str) -> Path:
     return Path(folder)
 
 
-def _open(folder: str, device: str) -> SentenceTransformer:
+def _open(folder: Path, device: str) -> SentenceTransformer:
     import torch
     from sentence_transformers import SentenceTransformer
 
     # Checkpoints stored in half precision would otherwise compute in it, which is very slow on a CPU.
     options = {"dtype": torch.float32}
+    with _named_errors(folder), _quiet():
+        return SentenceTransformer(
+            str(folder), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=options
+        )
+
+
+@contextmanager
+def _named_errors(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise about a broken folder into a ModelError that names it."""
     try:
-        with _quiet():
-            return SentenceTransformer(
-                folder, device=device, local_files_only=True, trust_remote_code=False, model_kwargs=options
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError) as error:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         raise ModelError(
             f"model {folder}: cannot be opened: {_first_line(error)}",
             hint="check that the folder is complete: modules.json, config.json, model.safetensors, tokenizer.json.",

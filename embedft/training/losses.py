@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from embedft.encoder import embed_in_chunks
+from embedft.encoder import embed
 from embedft.errors import ConfigError
 from embedft.training.masks import false_negative_mask
 
@@ -54,7 +54,7 @@ class MultipleNegativesRanking(torch.nn.Module):
 
     def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
         """The loss of one batch, a scalar."""
-        anchors, *candidates = (embed_in_chunks(self.model, column)[:, : self.truncate_dim] for column in features)
+        anchors, *candidates = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
         sizes = [len(column["input_ids"]) for column in features]
         anchor_ids, positive_ids, *negative_ids = torch.split(labels, sizes)
         mask = false_negative_mask(anchor_ids, positive_ids, torch.cat([labels[:0], *negative_ids]))

@@ -6,7 +6,6 @@ import logging
 import math
 import shutil
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from embedft.artifacts import atomic_directory, disk_errors, write_json
 from embedft.config import RunConfig
 from embedft.data import Leak, RetrievalData
-from embedft.encoder import Encoder, fast_bfloat16, float32_attention, write_folder
+from embedft.encoder import Encoder, fast_bfloat16, write_folder
 from embedft.errors import ConfigError
 from embedft.evaluation import Comparison, Evaluation, compare
 from embedft.progress import progress
@@ -220,48 +219,46 @@ def _fit(
     model = encoder.sentence_transformer
     device = model.device.type
     use_bf16 = config.model.precision != "float32" and (config.model.precision == "bfloat16" or fast_bfloat16(device))
-    attention = float32_attention(model[0]) if use_bf16 and device == "cpu" else nullcontext()
     checkpoint = newest_checkpoint(directory.checkpoints)
-    with attention:
-        base_value = directory.read().get("base_value")
-        if base_value is None:
-            base_value = score(encoder)[metric]
-            directory.update(base_value=base_value)
-        hidden = int(model[0].config.hidden_size)
-        logger.info(
-            "training on %d pairs, %d steps of %d, dev: %d documents, %s of the base model %.4f",
-            pairs.num_rows, steps, settings.batch_size, dev.corpus.num_rows, metric, base_value,
-        )  # fmt: skip
-        arguments = training_arguments(
-            folder=directory.checkpoints,
-            steps=steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate or LEARNING_RATE_TIMES_HIDDEN / hidden,
-            weight_decay=settings.weight_decay,
-            warmup=settings.warmup,
-            max_grad_norm=settings.max_grad_norm,
-            eval_every=eval_every,
-            metric=metric,
-            seed=settings.seed,
-            bf16=use_bf16,
-            use_cpu=device == "cpu",
+    base_value = directory.read().get("base_value")
+    if base_value is None:
+        base_value = score(encoder)[metric]
+        directory.update(base_value=base_value)
+    hidden = int(model[0].config.hidden_size)
+    logger.info(
+        "training on %d pairs, %d steps of %d, dev: %d documents, %s of the base model %.4f",
+        pairs.num_rows, steps, settings.batch_size, dev.corpus.num_rows, metric, base_value,
+    )  # fmt: skip
+    arguments = training_arguments(
+        folder=directory.checkpoints,
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate or LEARNING_RATE_TIMES_HIDDEN / hidden,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+        max_grad_norm=settings.max_grad_norm,
+        eval_every=eval_every,
+        metric=metric,
+        seed=settings.seed,
+        bf16=use_bf16,
+        use_cpu=device == "cpu",
+    )
+    with progress("training", steps, "steps", enabled=show_progress) as advance:
+        callback = RunCallback(log=directory.log, metric=metric, patience=settings.patience, advance=advance)
+        trainer = PairTrainer(
+            encoder=encoder,
+            max_length=settings.max_length,
+            args=arguments,
+            train_dataset=Dataset(pairs),
+            loss=build_loss(settings.loss, settings.loss_options, model, encoder.truncate_dim),
+            evaluator=DevEvaluator(score, encoder, config.model.precision),
+            callbacks=[callback],
         )
-        with progress("training", steps, "steps", enabled=show_progress) as advance:
-            callback = RunCallback(log=directory.log, metric=metric, patience=settings.patience, advance=advance)
-            trainer = PairTrainer(
-                encoder=encoder,
-                max_length=settings.max_length,
-                args=arguments,
-                train_dataset=Dataset(pairs),
-                loss=build_loss(settings.loss, settings.loss_options, model, encoder.truncate_dim),
-                evaluator=DevEvaluator(score, encoder, config.model.precision),
-                callbacks=[callback],
-            )
-            # A run that was killed between its last checkpoint and its model has nothing left to train.
-            state = ended_state(checkpoint, metric, settings.patience, steps) if checkpoint else None
-            if state is None:
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-                state = trainer.state
+        # A run that was killed between its last checkpoint and its model has nothing left to train.
+        state = ended_state(checkpoint, metric, settings.patience, steps) if checkpoint else None
+        if state is None:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            state = trainer.state
     best_step, best_value = int(state.best_global_step or 0), state.best_metric
     if best_value is not None and best_value > base_value:
         load_weights(model, directory.checkpoints / f"checkpoint-{best_step}")

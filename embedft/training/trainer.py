@@ -14,7 +14,8 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from embedft.artifacts import sync_tree, write_json
-from embedft.encoder import Encoder, open_folder, write_folder
+from embedft.encoder import Encoder, open_modules, write_folder
+from embedft.encoder.differentiable import flat_transformer
 from embedft.progress import Advance
 from embedft.training.batches import PairCollator, SeededBatchSampler
 
@@ -32,6 +33,8 @@ class PairTrainer(SentenceTransformerTrainer):
         # One process, one device: several GPUs in one process would be wrapped by DataParallel, which the loss cannot
         # look into.
         kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)
+        # Tried out here: what it has to say belongs before the first step.
+        flat_transformer(encoder.sentence_transformer)
         super().__init__(model=encoder.sentence_transformer, data_collator=collator, **kwargs)
         # It prints the log to standard output, which belongs to results.
         self.remove_callback(PrinterCallback)
@@ -137,8 +140,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def load_weights(model: Any, folder: Path) -> None:
     """Put the weights of a folder that `write_folder` wrote into ``model``."""
-    saved, _ = open_folder(str(folder), "cpu")
-    model.load_state_dict(saved.state_dict())
+    model.load_state_dict(open_modules(folder, "cpu").state_dict())
 
 
 def training_arguments(

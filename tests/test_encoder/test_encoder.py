@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from embedft.encoder import BUNDLED_PATH, Encoder, embed_in_chunks, pad_batch
-from embedft.encoder.batching import token_budget_batches
+from embedft.encoder import BUNDLED_PATH, Encoder
 from embedft.errors import ArtifactError, ConfigError, DataError, ModelError
 
 TEXTS = [
@@ -148,10 +147,10 @@ def test_fingerprint_changes_with_whatever_changes_vectors(encoder):
     prints = {encoder.fingerprint}
     prints.add(Encoder.load("bundled", max_length=100).fingerprint)
     prints.add(Encoder.load("bundled", truncate_dim=100).fingerprint)
-    changed = Encoder.load("bundled")
+    modules = Encoder.load("bundled").sentence_transformer
     with torch.no_grad():
-        changed.sentence_transformer[0].model.layers[3].mlp.Wo.weight[5, 5] += 1e-3
-    prints.add(changed.fingerprint)
+        modules[0].model.layers[3].mlp.Wo.weight[5, 5] += 1e-3
+    prints.add(encoder.of(modules).fingerprint)
     assert len(prints) == 4
 
 
@@ -214,50 +213,3 @@ def test_a_damaged_folder_is_named(tmp_path, encoder, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:20])
     with pytest.raises(ModelError, match=str(folder)):
         Encoder.load(folder)
-
-
-def test_batches_name_each_row_once_within_the_budget():
-    lengths = [5, 300, 7, 40, 41, 5, 5, 9, 2000, 0]
-    batches = list(token_budget_batches(lengths, 120))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 120
-
-
-def test_chunked_vectors_and_gradients_are_those_of_one_padded_batch(encoder):
-    import torch
-
-    model = encoder.sentence_transformer
-    features = pad_batch(encoder.tokenize([text for text in TEXTS if text]), 0)
-    gradients = []
-    for budget in (200, 10**6):
-        vectors = embed_in_chunks(model, features, budget)
-        (vectors[:3] @ vectors[3:].T).square().sum().backward()
-        gradients.append((vectors.detach(), model[0].model.layers[2].mlp.Wi.weight.grad.clone()))
-        model.zero_grad()
-    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
-
-
-def test_float32_attention_gives_the_same_vectors_and_gradients(encoder):
-    import torch
-
-    from embedft.encoder import float32_attention
-
-    model = encoder.sentence_transformer
-    features = pad_batch(encoder.tokenize([text for text in TEXTS if text]), 0)
-
-    def vectors_and_gradient():
-        vectors = embed_in_chunks(model, features)
-        vectors[:, :7].square().sum().backward()
-        gradient = model[0].model.layers[0].attn.Wqkv.weight.grad.clone()
-        model.zero_grad()
-        return vectors.detach(), gradient
-
-    plain = vectors_and_gradient()
-    with float32_attention(model[0]):
-        assert model[0].model.config._attn_implementation != "sdpa"
-        torch.testing.assert_close(vectors_and_gradient(), plain)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            close = vectors_and_gradient()
-    assert model[0].model.config._attn_implementation == "sdpa"
-    assert torch.nn.functional.cosine_similarity(close[1].flatten(), plain[1].flatten(), dim=0) > 0.99

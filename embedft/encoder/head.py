@@ -1,0 +1,129 @@
+"""From the states of tokens to the vector of a text: pooling on the flat stream, and what a model puts after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from embedft.encoder.layout import Layout
+
+# Activations that sentence-transformers' Dense modules are published with, by the last part of their class's name.
+DENSE_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module behind the transformer: its kind, its settings, its weights."""
+
+    kind: str
+    config: Mapping[str, Any]
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """How a Pooling module pools; several modes are put side by side."""
+        mode = self.config["pooling_mode"]
+        return (mode,) if isinstance(mode, str) else tuple(mode)
+
+    @property
+    def arithmetic(self) -> tuple[str, ...]:
+        """What decides its numbers beside its weights."""
+        if self.kind == "Pooling":
+            return self.modes
+        return (_dense_activation_name(self.config),) if self.kind == "Dense" else ()
+
+
+def output_dim(hidden: int, modules: Sequence[Module]) -> int:
+    """The length of a vector behind these modules, for token states of length ``hidden``."""
+    for module in modules:
+        if module.kind == "Pooling":
+            hidden *= len(module.modes)
+        elif module.kind == "Dense":
+            hidden = int(module.config["out_features"])
+    return hidden
+
+
+def apply_head(states: torch.Tensor, layout: Layout, modules: Sequence[Module]) -> torch.Tensor:
+    """Vectors of the texts of a flat stream, (texts, dim) in fp32.
+
+    Args:
+        states: (tokens, hidden), of any type.
+        layout: of the stream.
+        modules: a Pooling, then any of Dense, LayerNorm, Normalize.
+    """
+    import torch
+
+    pooling, *rest = modules
+    x = pool(states, layout, pooling.modes)
+    for module in rest:
+        if module.kind == "Normalize":
+            x = torch.nn.functional.normalize(x, dim=1)
+        elif module.kind == "LayerNorm":
+            x = torch.nn.functional.layer_norm(
+                x, x.shape[-1:], module.state["norm.weight"].to(x), module.state["norm.bias"].to(x)
+            )
+        else:
+            bias = module.state.get("linear.bias")
+            x = torch.nn.functional.linear(x, module.state["linear.weight"].to(x), None if bias is None else bias.to(x))
+            x = _dense_activation(module.config)(x)
+    return x
+
+
+def pool(states: torch.Tensor, layout: Layout, modes: Sequence[str]) -> torch.Tensor:
+    """Each text's states as one vector, (texts, hidden * modes) in fp32; differentiable."""
+    import torch
+
+    lengths = torch.tensor(layout.lengths, device=states.device)
+    starts = torch.from_numpy(layout.starts).to(states.device)
+    pooled = []
+    for mode in modes:
+        if mode == "cls":
+            pooled.append(states[starts].float())
+        elif mode == "lasttoken":
+            pooled.append(states[starts + lengths - 1].float())
+        elif mode == "max":
+            pooled.append(torch.segment_reduce(states.float(), "max", lengths=lengths, axis=0))
+        elif mode == "weightedmean":
+            weights = (layout.positions(states.device) + 1).float()
+            total = lengths * (lengths + 1) / 2
+            pooled.append(_segment_sum(states.float() * weights[:, None], layout) / total[:, None])
+        else:
+            divisor = lengths if mode == "mean" else lengths.float().sqrt()
+            pooled.append(_segment_sum(states.float(), layout) / divisor[:, None])
+    return torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0]
+
+
+def _segment_sum(values: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """The sum over each text's tokens, (texts, width)."""
+    import torch
+
+    sizes = [group.texts * group.length for group in layout.groups]
+    parts = zip(torch.split(values, sizes), layout.groups, strict=True)
+    return torch.cat([part.view(group.texts, group.length, -1).sum(dim=1) for part, group in parts])
+
+
+def supported(module: Module) -> bool:
+    """Whether `apply_head` computes this module as sentence-transformers does."""
+    if module.kind == "Pooling":
+        known = {"cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean"}
+        return set(module.modes) <= known
+    if module.kind == "Dense":
+        if module.config.get("use_residual"):
+            return False
+        return _dense_activation_name(module.config) in DENSE_ACTIVATIONS
+    return module.kind in {"Normalize", "LayerNorm"}
+
+
+def _dense_activation_name(config: Mapping[str, Any]) -> str:
+    return str(config.get("activation_function") or "Identity").rpartition(".")[2]
+
+
+def _dense_activation(config: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
+    import torch
+
+    activation: Callable[[torch.Tensor], torch.Tensor] = getattr(torch.nn, _dense_activation_name(config))()
+    return activation

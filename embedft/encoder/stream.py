@@ -1,0 +1,90 @@
+"""Texts as a stream: read in windows, equal ones once, tokenised ahead of the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.encoder.tokens import Tokenized
+from embedft.errors import DataError
+
+# Texts tokenised and sorted together. Large enough that batches are of one length, small enough to stay a stream.
+WINDOW = 8192
+
+
+def digest(text: str) -> bytes:
+    """16 bytes that stand for a text: the texts themselves need not stay in memory."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def read_windows(texts: Iterable[str], size: int = WINDOW) -> Iterator[list[str]]:
+    """Yield the texts in lists of ``size``.
+
+    Raises:
+        DataError: ``texts`` is a string, or one of them is not.
+    """
+    if isinstance(texts, str):
+        raise DataError("encode was given one string instead of several.", hint="give a list: encode([text]).")
+    stream, position = iter(texts), 0
+    while window := list(islice(stream, size)):
+        for offset, text in enumerate(window):
+            if not isinstance(text, str):
+                raise DataError(
+                    f"text {position + offset} is {type(text).__name__}, not a string.", hint="give strings."
+                )
+        position += len(window)
+        yield window
+
+
+class Deduplicated:
+    """A stream whose equal texts are given out once, and the way back to all of them."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+        self._row_of: dict[bytes, int] = {}
+        self._rows: list[int] = []
+
+    def windows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield how many texts were read and those of them that are new."""
+        for window in read_windows(self._texts):
+            new = []
+            for text in window:
+                key = digest(text)
+                if key not in self._row_of:
+                    self._row_of[key] = len(self._row_of)
+                    new.append(text)
+                self._rows.append(self._row_of[key])
+            yield len(window), new
+
+    def restore(self, unique: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The rows of all texts from the rows of the distinct ones."""
+        return unique if len(unique) == len(self._rows) else unique[self._rows]
+
+
+def tokenized_ahead(
+    windows: Iterator[tuple[int, list[str]]], tokenize: Callable[[list[str]], Tokenized]
+) -> Iterator[tuple[int, Tokenized]]:
+    """Yield each window's number of texts and tokens; the next window is tokenised while this one is used.
+
+    The texts themselves are read in the calling thread.
+    """
+    current = next(windows, None)
+    if current is None:
+        return
+    following = next(windows, None)
+    if following is None:
+        yield current[0], tokenize(current[1])
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="embedft-tokens") as pool:
+        tokens = pool.submit(tokenize, current[1])
+        while current is not None:
+            ready = tokens.result()
+            if following is not None:
+                tokens = pool.submit(tokenize, following[1])
+            yield current[0], ready
+            current, following = following, next(windows, None) if following is not None else None

