@@ -59,6 +59,9 @@ class TrainingConfig(_Section):
     )
     max_steps: Positive | None = Field(None, description="stop after this many steps; overrides epochs")
     batch_size: Annotated[int, Field(gt=1)] = Field(64, description="pairs a step")
+    gradient_cache: bool = Field(
+        False, description="embed in chunks, twice: large batches in little memory (arXiv:2101.06983)"
+    )
     max_length: Annotated[int, Field(ge=8)] = Field(
         256, description="tokens a text in training; the encoder itself keeps model.max_length"
     )

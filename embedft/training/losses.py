@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from embedft.encoder import embed
 from embedft.errors import ConfigError
+from embedft.training.cache import cached_loss
 from embedft.training.masks import false_negative_mask
 
 Features = dict[str, torch.Tensor]
@@ -46,19 +47,28 @@ class MultipleNegativesRanking(torch.nn.Module):
     three, one after the other.
     """
 
-    def __init__(self, model: Any, *, truncate_dim: int | None = None, scale: float = 20.0) -> None:
+    def __init__(
+        self, model: Any, *, truncate_dim: int | None = None, gradient_cache: bool = False, scale: float = 20.0
+    ) -> None:
         super().__init__()
         self.model = model
         self.truncate_dim = truncate_dim
+        self.gradient_cache = gradient_cache
         self.scale = scale
 
     def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
         """The loss of one batch, a scalar."""
-        anchors, *candidates = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
         sizes = [len(column["input_ids"]) for column in features]
         anchor_ids, positive_ids, *negative_ids = torch.split(labels, sizes)
         mask = false_negative_mask(anchor_ids, positive_ids, torch.cat([labels[:0], *negative_ids]))
-        return multiple_negatives_ranking(anchors, torch.cat(candidates), mask, scale=self.scale)
+
+        def loss_of(columns: Sequence[torch.Tensor]) -> torch.Tensor:
+            anchors, *candidates = (column[:, : self.truncate_dim] for column in columns)
+            return multiple_negatives_ranking(anchors, torch.cat(candidates), mask, scale=self.scale)
+
+        if self.gradient_cache:
+            return cached_loss(self.model, features, loss_of)
+        return loss_of([embed(self.model, column) for column in features])
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,27 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def build_loss(name: str, options: Mapping[str, float], model: Any, truncate_dim: int | None = None) -> torch.nn.Module:
+def build_loss(
+    name: str,
+    options: Mapping[str, float],
+    model: Any,
+    truncate_dim: int | None = None,
+    *,
+    gradient_cache: bool = False,
+) -> torch.nn.Module:
     """The loss module around ``model``, on the first ``truncate_dim`` dimensions.
 
     Check the name and the options beforehand with `check_loss`.
+
+    Args:
+        name: of the loss.
+        options: of the loss; its own defaults where missing.
+        model: a SentenceTransformer.
+        truncate_dim: dimensions that count; None for all.
+        gradient_cache: keep one chunk's activations at a time, see `embedft.training.cache`.
     """
-    return LOSSES[name].build(model, truncate_dim=truncate_dim, **{**LOSSES[name].options, **options})
+    settings = {**LOSSES[name].options, **options}
+    return LOSSES[name].build(model, truncate_dim=truncate_dim, gradient_cache=gradient_cache, **settings)
 
 
 def check_loss(name: str, options: Mapping[str, float], allowed: tuple[str, ...]) -> None:

@@ -250,7 +250,13 @@ def _fit(
             max_length=settings.max_length,
             args=arguments,
             train_dataset=Dataset(pairs),
-            loss=build_loss(settings.loss, settings.loss_options, model, encoder.truncate_dim),
+            loss=build_loss(
+                settings.loss,
+                settings.loss_options,
+                model,
+                encoder.truncate_dim,
+                gradient_cache=settings.gradient_cache,
+            ),
             evaluator=DevEvaluator(score, encoder, config.model.precision),
             callbacks=[callback],
         )

@@ -1,0 +1,110 @@
+"""Gradient caching gives the loss and the gradients of the whole batch, whatever the chunks, and keeps less."""
+
+import pytest
+import torch
+
+from embedft.encoder import Encoder
+from embedft.encoder.differentiable import flat_transformer
+from embedft.training.batches import PairCollator
+from embedft.training.cache import cached_loss
+from embedft.training.losses import build_loss
+
+PAIRS = [
+    {"anchor": f"question {number} about ferns", "positive": f"answer {number} " * (1 + 7 * number), "negatives": []}
+    for number in range(9)
+]
+
+
+@pytest.fixture
+def trained():
+    return Encoder.load("bundled", precision="float32")
+
+
+def batch_of(encoder):
+    batch = PairCollator(encoder, 128)(PAIRS)
+    columns = ("anchor", "positive")
+    return [{key: batch[f"{c}_{key}"] for key in ("input_ids", "attention_mask")} for c in columns], batch["label"]
+
+
+def gradients_of(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def test_loss_and_gradients_are_those_without_a_cache(trained):
+    model = trained.sentence_transformer
+    features, labels = batch_of(trained)
+    plain = build_loss("mnrl", {}, model)(features, labels)
+    cached = build_loss("mnrl", {}, model, gradient_cache=True)(features, labels)
+    torch.testing.assert_close(cached.detach(), plain.detach())
+    expected = gradients_of(model, plain)
+    found = gradients_of(model, cached)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("budget", [1, 50, 333, 10_000])
+def test_the_size_of_a_chunk_changes_nothing(trained, budget):
+    model = trained.sentence_transformer
+    features, _ = batch_of(trained)
+
+    def similarity(columns):
+        return (columns[0] * columns[1]).sum(1).square().mean()
+
+    whole = cached_loss(model, features, similarity)
+    expected = gradients_of(model, whole)
+    cut = cached_loss(model, features, similarity, budget)
+    torch.testing.assert_close(cut, whole)
+    for name, gradient in gradients_of(model, cut).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_scaled_loss_has_scaled_gradients(trained):
+    """As a trainer's gradient accumulation divides the loss."""
+    model = trained.sentence_transformer
+    features, labels = batch_of(trained)
+    loss = build_loss("mnrl", {}, model, gradient_cache=True)
+    whole = gradients_of(model, loss(features, labels))
+    half = gradients_of(model, loss(features, labels) / 2)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(half[name], gradient / 2, rtol=1e-4, atol=1e-8)
+
+
+def test_dropout_drops_the_same_both_times(trained):
+    """The vectors that the gradients were taken at are the vectors that they are sent through."""
+    model = trained.sentence_transformer.train()
+    for layer in model[0].model.layers:
+        layer.mlp.drop.p = 0.3
+    features, _ = batch_of(trained)
+    seen = []
+    flat_transformer(model)
+    model[0].model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(output.detach().clone()))
+    cached_loss(model, features, lambda columns: columns[0].sum() + columns[1].sum(), 100).backward()
+    first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert len(first) == len(second) > 2
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_training_in_bf16_replays_in_bf16(trained):
+    model = trained.sentence_transformer
+    features, labels = batch_of(trained)
+    exact = gradients_of(model, build_loss("mnrl", {}, model)(features, labels))
+    seen = set()
+    model[0].model.layers[2].mlp.Wo.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = build_loss("mnrl", {}, model, gradient_cache=True)(features, labels)
+    found = gradients_of(model, loss)
+    assert seen == {torch.bfloat16}
+    flat = [torch.cat([gradients[name].flatten() for name in exact]) for gradients in (exact, found)]
+    assert torch.nn.functional.cosine_similarity(*flat, dim=0) > 0.99
+
+
+def test_without_gradients_it_is_the_loss(trained):
+    model = trained.sentence_transformer.eval()
+    features, labels = batch_of(trained)
+    with torch.no_grad():
+        plain = build_loss("mnrl", {}, model)(features, labels)
+        torch.testing.assert_close(build_loss("mnrl", {}, model, gradient_cache=True)(features, labels), plain)
