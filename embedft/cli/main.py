@@ -13,6 +13,7 @@ import click
 
 from embedft import __version__
 from embedft.cli.demo import demo
+from embedft.cli.encode import encode
 from embedft.cli.evaluate import evaluate
 from embedft.cli.index import index
 from embedft.cli.search import search
@@ -42,7 +43,7 @@ def cli(quiet: bool) -> None:
         logger.addHandler(handler)
 
 
-for command in (demo, train, evaluate, index, search):
+for command in (demo, train, evaluate, encode, index, search):
     cli.add_command(command)
 
 

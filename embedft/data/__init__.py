@@ -10,6 +10,7 @@ from embedft.data.holdout import hold_out
 from embedft.data.leakage import Leak, drop_leaking_queries, find_leakage
 from embedft.data.pairs import read_pairs, read_pairs_data
 from embedft.data.retrieval import SPLITS, RetrievalData, document_text
+from embedft.data.texts import stream_texts
 from embedft.errors import DataError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "read_corpus",
     "read_pairs",
     "read_retrieval",
+    "stream_texts",
     "write_beir",
 ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from embedft.artifacts import atomic_directory
+from embedft.artifacts import atomic_directory, disk_errors
 from embedft.encoder.fingerprint import fingerprint
 from embedft.encoder.folder import (
     BUNDLED,
@@ -26,8 +26,9 @@ from embedft.encoder.folder import (
 from embedft.encoder.forward import Forward
 from embedft.encoder.parts import Parts, parts_of
 from embedft.encoder.precision import Precision, resolve_precision
-from embedft.encoder.stream import Deduplicated, tokenized_ahead
+from embedft.encoder.stream import Deduplicated, read_windows, tokenized_ahead
 from embedft.encoder.tokens import Tokenized
+from embedft.encoder.vectorfile import VectorFile
 from embedft.errors import ConfigError
 from embedft.progress import progress
 
@@ -214,13 +215,63 @@ class Encoder:
         blocks: list[Vectors] = []
         before = self.truncated
         with progress("encoding", total, "texts", enabled=show_progress) as advance:
-            for read, tokens in tokenized_ahead(found.windows(), lambda texts: self._tokenize(texts, prompt)):
-                advance(read - len(tokens.ids))
+            for _, tokens in tokenized_ahead(found.windows(advance), lambda texts: self._tokenize(texts, prompt)):
                 self.truncated += tokens.cut
                 blocks.append(self._forward(tokens.ids, done=advance))
         if show_progress and self.truncated > before:
             self.report_truncation(self.truncated - before)
         return found.restore(np.concatenate(blocks) if blocks else np.empty((0, self.dim), dtype=np.float32))
+
+    def encode_to(
+        self,
+        path: str | Path,
+        texts: Iterable[str],
+        *,
+        prompt: str = "",
+        resume: bool = False,
+        force: bool = False,
+        show_progress: bool = False,
+    ) -> Path:
+        """Write the unit vectors of any number of texts to a ``.npy`` file, (n, dim) float32; gives its path.
+
+        Memory does not grow with the number of texts. What is done is on the disk after each few thousand texts, and
+        an interrupted file goes on from there. Read it with ``numpy.load(path, mmap_mode="r")``.
+
+        Args:
+            path: of the file.
+            texts: strings, any iterable; when resuming, the same ones from the beginning.
+            prompt: put before each text.
+            resume: go on with a file that was interrupted, if there is one.
+            force: replace a file that is there.
+            show_progress: on standard error, with rate and remaining time.
+
+        Raises:
+            ArtifactError: a file is there and ``force`` is False, or an unfinished one that is not to be resumed.
+            ConfigError: the unfinished file was begun with other settings.
+            DataError: ``texts`` is a string, one of them is not, or they are not those that the file was begun with.
+            DiskFullError: the disk ran full; what was written before can be resumed.
+        """
+        path = Path(path)
+        total = len(texts) if isinstance(texts, Sized) else None
+        made_by = {"encoder": self.fingerprint, "precision": str(self.dtype), "prompt": prompt, "dim": self.dim}
+        before = self.truncated
+        with disk_errors(path.parent):
+            file = VectorFile(path, self.dim, made_by, resume=resume, force=force)
+            try:
+                with progress("encoding", total, "texts", enabled=show_progress) as advance:
+                    windows = read_windows(texts)
+                    while file.skipped < file.rows and (done := next(windows, None)) is not None:
+                        file.skip(done)
+                        advance(len(done))
+                    for window, tokens in tokenized_ahead(windows, lambda texts: self._tokenize(texts, prompt)):
+                        self.truncated += tokens.cut
+                        file.append(window, self._forward(tokens.ids, done=advance))
+                file.finish()
+            finally:
+                file.close()
+        if show_progress and self.truncated > before:
+            self.report_truncation(self.truncated - before)
+        return path
 
     def report_truncation(self, count: int) -> None:
         """Say in the log how many texts were longer than ``max_length``."""

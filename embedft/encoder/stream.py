@@ -49,8 +49,8 @@ class Deduplicated:
         self._row_of: dict[bytes, int] = {}
         self._rows: list[int] = []
 
-    def windows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield how many texts were read and those of them that are new."""
+    def windows(self, advance: Callable[[float], None]) -> Iterator[list[str]]:
+        """Yield those texts of each window that are new; ``advance`` is told how many are not."""
         for window in read_windows(self._texts):
             new = []
             for text in window:
@@ -59,7 +59,8 @@ class Deduplicated:
                     self._row_of[key] = len(self._row_of)
                     new.append(text)
                 self._rows.append(self._row_of[key])
-            yield len(window), new
+            advance(len(window) - len(new))
+            yield new
 
     def restore(self, unique: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The rows of all texts from the rows of the distinct ones."""
@@ -67,24 +68,21 @@ class Deduplicated:
 
 
 def tokenized_ahead(
-    windows: Iterator[tuple[int, list[str]]], tokenize: Callable[[list[str]], Tokenized]
-) -> Iterator[tuple[int, Tokenized]]:
-    """Yield each window's number of texts and tokens; the next window is tokenised while this one is used.
+    windows: Iterator[list[str]], tokenize: Callable[[list[str]], Tokenized]
+) -> Iterator[tuple[list[str], Tokenized]]:
+    """Yield each window and its tokens; the next window is tokenised while this one is used.
 
     The texts themselves are read in the calling thread.
     """
     current = next(windows, None)
-    if current is None:
-        return
     following = next(windows, None)
-    if following is None:
-        yield current[0], tokenize(current[1])
+    if current is not None and following is None:
+        yield current, tokenize(current)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="embedft-tokens") as pool:
-        tokens = pool.submit(tokenize, current[1])
-        while current is not None:
+        tokens = None if current is None else pool.submit(tokenize, current)
+        while current is not None and tokens is not None:
             ready = tokens.result()
-            if following is not None:
-                tokens = pool.submit(tokenize, following[1])
-            yield current[0], ready
-            current, following = following, next(windows, None) if following is not None else None
+            tokens = None if following is None else pool.submit(tokenize, following)
+            yield current, ready
+            current, following = following, next(windows, None)

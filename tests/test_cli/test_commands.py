@@ -261,3 +261,28 @@ def test_control_c_while_an_index_is_built_leaves_nothing(tmp_path):
     assert child.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert not (tmp_path / "idx").exists()
+
+
+def test_encode_writes_a_vector_a_row(cli, tmp_path, encoder):
+    import numpy as np
+
+    texts = tmp_path / "t.txt"
+    texts.write_text("ferns\nmoss " + "and moss " * 600 + "\n")
+    command = ("encode", texts, "-o", tmp_path / "v.npy", "--precision", "float32")
+    done = cli(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer.keys() == {"vectors", "texts", "dim", "truncated", "fingerprint"}
+    assert (answer["texts"], answer["dim"], answer["truncated"]) == (2, 384, 1)
+    assert answer["fingerprint"] == encoder.fingerprint
+    assert "1 texts were longer than 512 tokens" in done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "v.npy")[:1], encoder.encode(["ferns"]), atol=1e-6)
+    assert_user_error(cli(*command), "v.npy", "exists already")
+    assert "2 vectors of 384 dimensions" in cli(*command, "--force").stdout
+
+
+def test_encode_names_a_row_without_a_text(cli, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"body": "b"}\n')
+    done = cli("encode", tmp_path / "t.jsonl", "-o", tmp_path / "v.npy")
+    assert_user_error(done, "t.jsonl:2", "found columns body")
+    assert not (tmp_path / "v.npy").exists()

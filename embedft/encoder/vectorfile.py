@@ -1,0 +1,206 @@
+"""Vectors written to a ``.npy`` file as they are made: little memory, and an interrupted file goes on where it stopped.
+
+Beside the unfinished ``PATH.partial`` stands a journal, ``PATH.partial.json``: how many rows are safely on the disk,
+which encoder made them, and a digest of the texts they belong to. A row is counted only once it is flushed. The file
+gets its name when it is complete, so that a reader never sees a part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.artifacts import sync_directory, write_json
+from embedft.errors import ArtifactError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+FORMAT = 1
+MAGIC = b"\x93NUMPY"
+JOURNAL_HINT = "go on with the texts and settings that it began with, or start afresh with force."
+
+
+class VectorFile:
+    """A ``.npy`` file of float32 rows in the making.
+
+    Attributes:
+        path: its name once it is complete.
+        rows: rows that are safely on the disk.
+        skipped: how many of them were passed over in this call.
+    """
+
+    def __init__(self, path: Path, dim: int, made_by: dict[str, Any], *, resume: bool, force: bool) -> None:
+        """Begin the file, or go on with it.
+
+        Args:
+            path: of the finished file.
+            dim: length of a row.
+            made_by: what decides the vectors beside the texts; a file begun with other settings is not gone on with.
+            resume: go on with an unfinished file, if there is one.
+            force: replace a file that is there, and an unfinished one unless it is resumed.
+
+        Raises:
+            ArtifactError: a file is there and ``force`` is False, or an unfinished one and ``resume`` is too.
+            ConfigError: the unfinished file was begun with other settings.
+        """
+        _require_writable(path, force=force)
+        self.path, self.dim = path, dim
+        self.rows = 0
+        self._partial = path.with_name(path.name + ".partial")
+        self._journal = path.with_name(path.name + ".partial.json")
+        self._made_by = made_by
+        self._texts = hashlib.sha256()
+        self._expected: str | None = None
+        self.skipped = 0
+        self._appended = 0
+        self._offset = len(_header(0, dim))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(path)
+        try:
+            self._file = self._open(resume=resume, force=force)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, *, resume: bool, force: bool) -> BinaryIO:
+        """The unfinished file, at its end."""
+        if self._journal.exists() and not resume and not force:
+            raise ArtifactError(
+                f"{self._partial}: is an unfinished file of {self._read()['rows']} rows.",
+                hint="resume it, or start afresh with force.",
+            )
+        if self._journal.exists() and resume:
+            stored = self._read()
+            if stored["made_by"] != self._made_by:
+                changed = sorted(key for key, value in self._made_by.items() if stored["made_by"].get(key) != value)
+                raise ConfigError(f"{self._partial}: was begun with another {', '.join(changed)}.", hint=JOURNAL_HINT)
+            self.rows, self._expected = stored["rows"], stored["texts"]
+            file = self._partial.open("r+b")
+            file.truncate(self._offset + self.rows * self.dim * 4)
+        else:
+            # The journal of an older attempt must not count rows of this one.
+            self._journal.unlink(missing_ok=True)
+            file = self._partial.open("w+b")
+            file.write(_header(0, self.dim))
+        file.seek(0, os.SEEK_END)
+        return file
+
+    def skip(self, texts: list[str]) -> None:
+        """Pass over texts whose rows are there already.
+
+        Raises:
+            DataError: they are not the texts that the rows were made from.
+        """
+        self._digest(texts)
+        self.skipped += len(texts)
+        if self.skipped == self.rows and self._texts.hexdigest() != self._expected:
+            raise DataError(f"{self._partial}: its {self.rows} rows were made from other texts.", hint=JOURNAL_HINT)
+
+    def append(self, texts: list[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Write the rows of ``texts``, (texts, dim), and flush them to the disk."""
+        self._digest(texts)
+        self._file.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+        self.rows += len(texts)
+        self._appended += len(texts)
+        self._record()
+
+    def finish(self) -> None:
+        """Give the file its name.
+
+        Raises:
+            DataError: there were fewer texts than it has rows.
+        """
+        if self.skipped + self._appended < self.rows:
+            raise DataError(
+                f"{self._partial}: it has {self.rows} rows already, but there are fewer texts.", hint=JOURNAL_HINT
+            )
+        self._file.seek(0)
+        self._file.write(_header(self.rows, self.dim))
+        self._flush()
+        self._file.close()
+        self._partial.replace(self.path)
+        self._journal.unlink(missing_ok=True)
+        sync_directory(self.path.parent)
+
+    def close(self) -> None:
+        """Leave it unfinished, to be resumed; nothing if it is finished."""
+        self._file.close()
+        self._release()
+
+    def _release(self) -> None:
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def _digest(self, texts: list[str]) -> None:
+        for text in texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            self._texts.update(len(raw).to_bytes(8, "little") + raw)
+
+    def _record(self) -> None:
+        """The rows first, then the journal that counts them."""
+        self._flush()
+        write_json(
+            self._journal,
+            {"format": FORMAT, "rows": self.rows, "texts": self._texts.hexdigest(), "made_by": self._made_by},
+        )
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            stored: dict[str, Any] = json.loads(self._journal.read_bytes())
+            whole = self._offset + int(stored["rows"]) * self.dim * 4
+            if stored["format"] != FORMAT or not isinstance(stored["made_by"], dict) or len(stored["texts"]) != 64:
+                raise ValueError("another format")
+            if stored["made_by"].get("dim", self.dim) == self.dim and self._partial.stat().st_size < whole:
+                raise ValueError("rows are missing")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{self._journal}: does not fit {self._partial.name}: {error}.", hint="start afresh with force."
+            ) from error
+        return stored
+
+
+def _locked(path: Path) -> FileLock:
+    """Hold the unfinished file of ``path`` for this process; the operating system frees it if the process dies."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(path.name + ".partial.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ArtifactError(
+            f"{path}: another process is writing it.", hint="wait for it, or name another path."
+        ) from error
+    return lock
+
+
+def _header(rows: int, dim: int) -> bytes:
+    """The first bytes of the ``.npy`` format; of one length for any number of rows."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
+    return buffer.getvalue()
+
+
+def _require_writable(path: Path, *, force: bool) -> None:
+    """Raise ArtifactError if something is there that must not be replaced."""
+    if path.suffix != ".npy":
+        raise ArtifactError(f"{path}: vectors are written to a .npy file.", hint="name a file that ends in .npy.")
+    if not path.exists():
+        return
+    if not force:
+        raise ArtifactError(f"{path}: exists already.", hint="name another path, or add --force to replace it.")
+    if not path.is_file() or path.open("rb").read(len(MAGIC)) != MAGIC:
+        raise ArtifactError(
+            f"{path}: exists and is not a .npy file; --force replaces only those.", hint="name another path."
+        )
