@@ -131,8 +131,10 @@ class VectorFile:
         sync_directory(self.path.parent)
 
     def close(self) -> None:
-        """Leave it unfinished, to be resumed; nothing if it is finished."""
+        """Leave it unfinished, to be resumed; nothing if it is finished, nor if it has no row yet."""
         self._file.close()
+        if self.rows == 0:
+            self._partial.unlink(missing_ok=True)
         self._release()
 
     def _release(self) -> None:
