@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := true
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format bench bench-full clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,8 +31,26 @@ format: $(STAMP)
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
+# At a size that ends in about ten minutes; prints, and leaves the stored results alone.
 bench: $(STAMP)
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(RUN)/python benchmarks/start.py --rounds 3 --dry
+	$(RUN)/python benchmarks/encode.py --rounds 2 --texts 320 --dry
+	$(RUN)/python benchmarks/encode.py --model minilm --rounds 2 --texts 320 --set docstrings --dry
+	$(RUN)/python benchmarks/encode.py --model base --rounds 1 --texts 96 --set docstrings --dry
+	$(RUN)/python benchmarks/train.py --rounds 1 --dry
+	$(RUN)/python benchmarks/long.py --rounds 1 --dry
+
+# More than an hour; writes benchmarks/results/.
+bench-full: $(STAMP)
+	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(RUN)/python benchmarks/start.py
+	$(RUN)/python benchmarks/encode.py
+	$(RUN)/python benchmarks/encode.py --model minilm
+	$(RUN)/python benchmarks/encode.py --model base --texts 640
 	$(RUN)/python benchmarks/train.py
+	$(RUN)/python benchmarks/train.py --cached
+	$(RUN)/python benchmarks/long.py
 
 clean:
 	rm -rf $(VENV) build dist embedft-demo

@@ -152,8 +152,7 @@ def _rotate(x: torch.Tensor, cosine: torch.Tensor, signed_sine: torch.Tensor) ->
 
     Source: Su et al. 2021, arXiv:2104.09864, eq. 34, in the half-split layout of transformers.
     """
-    tokens, heads, dim = x.shape
-    return x.view(tokens, heads, 2, dim // 2).flip(2).view(tokens, heads, dim).mul_(signed_sine).addcmul_(x, cosine)
+    return x.roll(x.shape[-1] // 2, -1).mul_(signed_sine).addcmul_(x, cosine)
 
 
 class Bert:
