@@ -75,12 +75,10 @@ def main() -> None:
                     "local_layer_microseconds_a_token": 1e6 * local_layer_seconds(length, dtype, 2 * options.rounds),
                 }
                 results.setdefault(kind, {})[str(length)] = row
-                print(
-                    f"{kind} {length:5} tokens: padded {row['padded']['median']:6.2f} s,"
-                    f" flat {row['flat']['median']:6.2f} s, {row['times_padded']:5.2f} x,"
-                    f" {row['microseconds_a_token']:6.1f} us a token, local layer {row['local_layer_microseconds_a_token']:.2f} us a token",
-                    flush=True,
-                )
+                times = f"padded {row['padded']['median']:.2f} s, flat {row['flat']['median']:.2f} s"
+                costs = f"{row['microseconds_a_token']:.1f} us a token"
+                local = f"local layer {row['local_layer_microseconds_a_token']:.2f} us a token"
+                print(f"{kind} {length:5} tokens: {times}, {row['times_padded']:.2f} x, {costs}, {local}", flush=True)
             ratio = (
                 results[kind]["8192"]["local_layer_microseconds_a_token"]
                 / results[kind]["1024"]["local_layer_microseconds_a_token"]
