@@ -61,11 +61,13 @@ def _modernbert(config: Mapping[str, Any]) -> Architecture | None:
         every = int(config.get("global_attn_every_n_layers", 3))
         layers = [SLIDING if layer % every else FULL for layer in range(count)]
     rope = config.get("rope_parameters")
+    if config.get("rope_scaling"):
+        return None
     if rope is None:
-        theta = {
-            FULL: float(config.get("global_rope_theta") or 160_000.0),
-            SLIDING: float(config.get("local_rope_theta") or config.get("global_rope_theta") or 10_000.0),
-        }
+        bases = config.get("global_rope_theta", 160_000.0), config.get("local_rope_theta", 10_000.0)
+        if None in bases:
+            return None
+        theta = {FULL: float(bases[0]), SLIDING: float(bases[1])}
     elif any((rope.get(kind) or {}).get("rope_type", "default") != "default" for kind in (FULL, SLIDING)):
         return None
     else:

@@ -61,7 +61,8 @@ def attend(
     # The views of the groups: split, since the gradient of a slice is as large as what was sliced.
     sizes = [group.texts * group.length for group in layout.groups]
     parts = zip(*(torch.split(tensor, sizes) for tensor in (query, key, value)), layout.groups, strict=True)
-    aligned = not (torch.is_grad_enabled() and query.requires_grad) and not query.is_cuda
+    # In inference alone: gradient caching needs the same random numbers with gradients and without.
+    aligned = torch.is_inference_mode_enabled() and not query.is_cuda
     outputs = []
     for q, k, v, group in parts:
         length = group.length
@@ -167,7 +168,7 @@ def _varlen(dtype: torch.dtype) -> Any:
     """The GPU kernel for texts of any lengths in one call, or None where this PyTorch or this type has none."""
     import torch
 
-    if dtype not in (torch.bfloat16, torch.float16):
+    if dtype not in (torch.bfloat16, torch.float16) or torch.cuda.get_device_capability() < (8, 0):
         return None
     try:
         from torch.nn.attention.varlen import varlen_attn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sized
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,7 @@ class Encoder:
         if known and not any(stored.values()):
             stored = {"query": known.query_prompt, "document": known.document_prompt}
         if max_length is None:
-            max_length = parts.max_length or DEFAULT_MAX_LENGTH
+            max_length = parts.max_length or min(DEFAULT_MAX_LENGTH, parts.positions or DEFAULT_MAX_LENGTH)
             if known and "format" not in extra:
                 max_length = min(max_length, known.max_length)
         return cls(
@@ -156,7 +157,10 @@ class Encoder:
         )
 
     def of(self, modules: SentenceTransformer, precision: Precision = "auto") -> Encoder:
-        """An encoder with these settings around other weights, e.g. those being trained."""
+        """An encoder with these settings around other weights, e.g. those being trained, as they are now.
+
+        It keeps a copy of them: make another one after more training.
+        """
         return Encoder(
             parts_of(modules),
             name=self.name,
@@ -164,7 +168,7 @@ class Encoder:
             max_length=self.max_length,
             truncate_dim=self.truncate_dim,
             precision=precision,
-            device=modules.device.type,
+            device=str(modules.device),
             modules=modules,
         )
 
@@ -260,10 +264,12 @@ class Encoder:
             try:
                 with progress("encoding", total, "texts", enabled=show_progress) as advance:
                     windows = read_windows(texts)
+                    rest: list[str] = []
                     while file.skipped < file.rows and (done := next(windows, None)) is not None:
-                        file.skip(done)
-                        advance(len(done))
-                    for window, tokens in tokenized_ahead(windows, lambda texts: self._tokenize(texts, prompt)):
+                        rest = file.skip(done)
+                        advance(len(done) - len(rest))
+                    left = chain([rest], windows) if rest else windows
+                    for window, tokens in tokenized_ahead(left, lambda texts: self._tokenize(texts, prompt)):
                         self.truncated += tokens.cut
                         file.append(window, self._forward(tokens.ids, done=advance))
                 file.finish()

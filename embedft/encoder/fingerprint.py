@@ -18,8 +18,10 @@ from embedft.encoder.parts import Parts
 ARITHMETIC_FIELDS = (
     "model_type",
     "num_attention_heads",
+    "n_heads",
     "hidden_activation",
     "hidden_act",
+    "activation",
     "local_attention",
     "layer_types",
     "rope_parameters",

@@ -147,6 +147,8 @@ def _fetch(name: str) -> Path:
     try:
         try:
             folder = snapshot_download(name, local_files_only=True)
+            if not (Path(folder) / "modules.json").is_file():
+                raise LocalEntryNotFoundError(f"{name} was fetched in part")
         except LocalEntryNotFoundError:
             folder = snapshot_download(name, ignore_patterns=["onnx/*", "openvino/*", "*.bin", "*.h5", "*.msgpack"])
     except RepositoryNotFoundError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from embedft.encoder.head import apply_head
+from embedft.encoder.head import apply_head, apply_modules
 from embedft.encoder.layout import Ids, flatten, pack
 from embedft.encoder.network import network
 from embedft.encoder.parts import Parts
@@ -35,26 +36,23 @@ class Forward:
     def __init__(
         self, parts: Parts, modules: SentenceTransformer | None, dtype: torch.dtype, device: str, dim: int
     ) -> None:
-        import torch
-
         self.device = device
-        self._modules = modules
-        self._head = parts.head
         self._dim = dim
         self._padded = False
         self._budget = TOKEN_BUDGET if device == "cpu" else GPU_TOKEN_BUDGET
         if parts.architecture is not None:
-            self._states = network(parts.architecture, parts.weights, dtype, device).states
+            # Weights that are being trained are copied: an encoder does not change under its user.
+            self._states = network(parts.architecture, parts.weights, dtype, device, copy=modules is not None).states
+            self._vectors = partial(apply_head, modules=parts.head)
             return
         from embedft.encoder.unpadded import FlatTransformer
 
         assert modules is not None  # parts without an architecture come from modules
-        # A copy: training goes on in fp32.
-        model = modules[0].model
-        model = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
-        flat = FlatTransformer(model.eval())
+        transformer, *rest = copy.deepcopy(modules).eval()
+        flat = FlatTransformer(transformer.model.to(dtype))
         self._padded = not flat.unpadded
         self._states = flat.states
+        self._vectors = partial(apply_modules, modules=rest)
 
     def __call__(self, rows: Sequence[Ids], *, done: Callable[[float], None]) -> npt.NDArray[np.float32]:
         """Unit vectors of the rows of ids, (rows, dim); ``done`` is told the number of rows finished, now and then."""
@@ -77,6 +75,6 @@ class Forward:
 
         with torch.inference_mode():
             ids, layout = flatten(rows, self.device)
-            vectors = apply_head(self._states(ids, layout), layout, self._head)
+            vectors = self._vectors(self._states(ids, layout), layout)
             unit: npt.NDArray[np.float32] = torch.nn.functional.normalize(vectors[:, : self._dim], dim=1).cpu().numpy()
         return unit

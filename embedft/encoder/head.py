@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from embedft.encoder.layout import Layout
 
 # Activations that sentence-transformers' Dense modules are published with, by the last part of their class's name.
+EMBEDDING = "sentence_embedding"
 DENSE_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")
 
 
@@ -73,6 +74,21 @@ def apply_head(states: torch.Tensor, layout: Layout, modules: Sequence[Module]) 
     return x
 
 
+def apply_modules(states: torch.Tensor, layout: Layout, modules: Sequence[Any]) -> torch.Tensor:
+    """As `apply_head`, with sentence-transformers' own modules behind the pooling; differentiable.
+
+    Args:
+        states: (tokens, hidden), of any type.
+        layout: of the stream.
+        modules: sentence-transformers' Pooling, then any modules that turn a ``sentence_embedding`` into another.
+    """
+    pooling, *rest = modules
+    vectors = pool(states, layout, Module("Pooling", pooling.get_config_dict()).modes)
+    for module in rest:
+        vectors = module({"sentence_embedding": vectors})["sentence_embedding"]
+    return vectors.float()
+
+
 def pool(states: torch.Tensor, layout: Layout, modes: Sequence[str]) -> torch.Tensor:
     """Each text's states as one vector, (texts, hidden * modes) in fp32; differentiable."""
     import torch
@@ -110,9 +126,13 @@ def supported(module: Module) -> bool:
     """Whether `apply_head` computes this module as sentence-transformers does."""
     if module.kind == "Pooling":
         known = {"cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens", "weightedmean"}
-        return set(module.modes) <= known
+        return set(module.modes) <= known and bool(module.config.get("include_prompt", True))
+    if module.config.get("module_input_name", EMBEDDING) != EMBEDDING:
+        return False
+    if module.config.get("module_output_name", EMBEDDING) not in (None, EMBEDDING):
+        return False
     if module.kind == "Dense":
-        if module.config.get("use_residual"):
+        if module.config.get("use_residual") or not module.config.get("activation_function"):
             return False
         return _dense_activation_name(module.config) in DENSE_ACTIVATIONS
     return module.kind in {"Normalize", "LayerNorm"}

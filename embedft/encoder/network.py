@@ -24,15 +24,20 @@ State = Mapping[str, "torch.Tensor"]
 PREFIXES = ("model.", "bert.", "")
 
 
-def network(architecture: Architecture, state: State, dtype: torch.dtype, device: str) -> ModernBert | Bert:
-    """The forward pass for ``architecture`` with the weights of ``state`` in ``dtype``.
+def network(
+    architecture: Architecture, state: State, dtype: torch.dtype, device: str, *, copy: bool = False
+) -> ModernBert | Bert:
+    """The forward pass for ``architecture`` with the weights of ``state`` in ``dtype``; ``copy`` shares none of them.
 
     Raises:
         KeyError: a weight is missing.
         ValueError: a weight has another shape than the architecture says.
     """
     family: type[ModernBert | Bert] = ModernBert if architecture.family == "modernbert" else Bert
-    return family(architecture, used_weights(architecture, state), dtype, device)
+    weights = {
+        name: tensor.detach().to(device, dtype, copy=copy) for name, tensor in used_weights(architecture, state).items()
+    }
+    return family(architecture, weights, dtype, device)
 
 
 def used_weights(architecture: Architecture, state: State) -> dict[str, torch.Tensor]:
@@ -48,9 +53,14 @@ def used_weights(architecture: Architecture, state: State) -> dict[str, torch.Te
     required, optional = names(architecture)
     found = {name: state[prefix + name] for name in required}
     found |= {name: state[prefix + name] for name in optional if prefix + name in state}
+    hidden = architecture.hidden
+    if hidden % architecture.heads:
+        raise ValueError(f"hidden size {hidden} is not a multiple of {architecture.heads} attention heads")
+    shapes = {"attn.Wqkv.weight": (3 * hidden, hidden), "attention.self.query.weight": (hidden, hidden)}
     for name, tensor in found.items():
-        if "weight" in name and tensor.shape[-1] % architecture.hidden and "mlp.Wo" not in name and "dense" not in name:
-            raise ValueError(f"{name} is {tuple(tensor.shape)}, but the hidden size is {architecture.hidden}")
+        expected = next((shape for part, shape in shapes.items() if name.endswith(part)), None)
+        if ("embeddings" in name and tensor.shape[-1] != hidden) or (expected and tuple(tensor.shape) != expected):
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, but the hidden size is {hidden}")
     return dict(sorted(found.items()))
 
 
@@ -78,7 +88,7 @@ class ModernBert:
 
     def __init__(self, architecture: Architecture, weights: State, dtype: torch.dtype, device: str) -> None:
         self.architecture, self.dtype, self.device = architecture, dtype, device
-        self._weights = {name: tensor.to(device, dtype) for name, tensor in weights.items()}
+        self._weights = dict(weights)
         # The MLP's two halves apart, so that each is one fused call.
         for layer in range(len(architecture.layers)):
             for kind in ("weight", "bias"):
@@ -129,9 +139,11 @@ class ModernBert:
 
     def _rotation(self, kind: str, positions: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and signed sine of each token, (tokens, 1, dim) each, from a table in the weights' type."""
-        if kind not in self._tables or len(self._tables[kind][0]) < longest:
-            self._tables[kind] = self._table(kind, 1 << max(longest - 1, 511).bit_length())
-        cosine, sine = self._tables[kind]
+        table = self._tables.get(kind)
+        if table is None or len(table[0]) < longest:
+            # Several threads may come here at once: each goes on with its own table, and the last one is kept.
+            table = self._tables[kind] = self._table(kind, 1 << max(longest - 1, 511).bit_length())
+        cosine, sine = table
         return cosine[positions][:, None], sine[positions][:, None]
 
     def _table(self, kind: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,7 +174,7 @@ class Bert:
         import torch
 
         self.architecture, self.dtype, self.device = architecture, dtype, device
-        cast = {name: tensor.to(device, dtype) for name, tensor in weights.items()}
+        cast = dict(weights)
         # One matrix product for queries, keys and values together.
         for layer in range(len(architecture.layers)):
             attention = f"encoder.layer.{layer}.attention."
@@ -174,7 +186,7 @@ class Bert:
         cast["positions"] = (
             weights["embeddings.position_embeddings.weight"].float()
             + weights["embeddings.token_type_embeddings.weight"][0].float()
-        ).to(device, dtype)
+        ).to(dtype)
         self._weights = cast
 
     def states(self, input_ids: torch.Tensor, layout: Layout) -> torch.Tensor:

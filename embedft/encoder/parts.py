@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-# Pooling settings of older sentence-transformers releases, one flag a mode, and today's name of the mode.
+# Pooling settings of older sentence-transformers releases, one flag a mode, and today's name of the mode. In the order
+# in which several modes are put side by side.
 LEGACY_POOLING_FLAGS = {
     "cls": "pooling_mode_cls_token",
-    "mean": "pooling_mode_mean_tokens",
     "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
     "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
+# As sentence-transformers' encode_document looks for them.
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 TRANSFORMER, POOLING = "Transformer", "Pooling"
 
 
@@ -65,7 +68,7 @@ def read_parts(folder: Path) -> Parts | None:
     """
     modules = _json(folder / "modules.json")
     kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
-    if kinds[:2] != [TRANSFORMER, POOLING]:
+    if kinds[:2] != [TRANSFORMER, POOLING] or not all(_is_known(module["type"]) for module in modules):
         return None
     root = folder / modules[0]["path"]
     config = _json(root / "config.json")
@@ -84,19 +87,25 @@ def read_parts(folder: Path) -> Parts | None:
         return None
     tokenizer_config = _json(root / "tokenizer_config.json", {})
     tokenizer = Tokenizer.from_file(str(root / "tokenizer.json"))
+    if not _same_normalizer(tokenizer_config, json.loads(tokenizer.to_str()).get("normalizer")):
+        return None
     pad = tokenizer_config.get("pad_token")
     pad = pad.get("content") if isinstance(pad, dict) else pad
     pad_id = tokenizer.token_to_id(pad) if pad else None
     texts = Texts(tokenizer, pad_id=int(pad_id or 0), cut_left=tokenizer_config.get("truncation_side") == "left")
     stored = _json(folder / "config_sentence_transformers.json", {})
-    weights = used_weights(made, load_file(root / "model.safetensors"))
+    try:
+        weights = used_weights(made, load_file(root / "model.safetensors"))
+    except KeyError:
+        # Names of older checkpoints, which transformers translates.
+        return None
     return Parts(
         texts=texts,
         architecture=made,
         weights=_float32(weights),
         config=config,
         head=head,
-        prompts=stored.get("prompts") or {},
+        prompts=_prompts(stored.get("prompts") or {}),
         max_length=_length(settings.get("max_seq_length"), tokenizer_config.get("model_max_length")),
         positions=made.positions,
         dim=output_dim(made.hidden, head),
@@ -126,13 +135,18 @@ def parts_of(model: SentenceTransformer) -> Parts:
         cut_left=tokenizer.truncation_side == "left",
     )
     positions = getattr(transformer.model.config, "max_position_embeddings", None)
+    table = getattr(getattr(transformer.model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    if positions is not None and padding is not None:
+        # RoBERTa-like models count positions from the padding id onwards.
+        positions -= padding + 1
     return Parts(
         texts=texts,
         architecture=made,
         weights=_float32(state),
         config=config,
         head=head,
-        prompts={name: prompt or "" for name, prompt in model.prompts.items()},
+        prompts=_prompts(model.prompts),
         max_length=_length(model.max_seq_length),
         positions=positions,
         dim=int(model.get_embedding_dimension() or 0),
@@ -165,6 +179,27 @@ def _read_module(kind: str, folder: Path) -> Module:
 
 def _float32(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _is_known(type_name: str) -> bool:
+    """Whether a module's class is sentence-transformers' own, and not code that came with the model."""
+    return str(type_name).startswith("sentence_transformers.")
+
+
+def _same_normalizer(config: Mapping[str, Any], normalizer: Mapping[str, Any] | None) -> bool:
+    """Whether tokenizer.json normalises as its configuration says; where not, transformers follows the latter."""
+    if normalizer is None or normalizer.get("type") != "BertNormalizer":
+        return True
+    fields = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
+    fields["tokenize_chinese_chars"] = "handle_chinese_chars"
+    return all(config[ours] == normalizer.get(theirs) for ours, theirs in fields.items() if ours in config)
+
+
+def _prompts(stored: Mapping[str, str | None]) -> dict[str, str]:
+    """The stored prompts; that of documents goes by several names."""
+    prompts = {name: prompt or "" for name, prompt in stored.items()}
+    document = next((prompts[name] for name in DOCUMENT_PROMPTS if prompts.get(name)), "")
+    return {**prompts, "document": document}
 
 
 def _length(*candidates: object) -> int | None:

@@ -46,8 +46,8 @@ class Texts:
         """
         # The tokenizer takes no lone surrogates; each becomes a question mark.
         clean = [
-            (prompt + text).encode("utf-8", "replace").decode() if not text.isascii() else prompt + text
-            for text in texts
+            text if text.isascii() else text.encode("utf-8", "replace").decode()
+            for text in (prompt + text for text in texts)
         ]
         room = max(max_length - len(self._before) - len(self._after), 0)
         ids, cut = [], 0

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from embedft.encoder.attention import attend
 from embedft.encoder.layout import Layout, flatten
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("embedft")
 
+# A text longer than the window is among those that a model is tried with, unless that alone would take long.
+LONGEST_PROBED_WINDOW = 256
+
 NAME = "embedft_unpadded"
 LAYOUT = "embedft_layout"
+# What was found out about each model: whether it runs flat, and its first position id.
+_PROBED: WeakKeyDictionary[Any, tuple[bool, int]] = WeakKeyDictionary()
 _NO_MASKS: ContextVar[bool] = ContextVar("embedft_no_masks", default=False)
 
 
@@ -52,7 +58,7 @@ def attention(
     import torch
 
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    if query.requires_grad and query.dtype != torch.float32 and query.device.type == "cpu":
+    if not torch.is_inference_mode_enabled() and query.dtype != torch.float32 and query.device.type == "cpu":
         q, k, v = q.float(), k.float(), v.float()
     window = None if sliding_window is None else sliding_window - 1
     with torch.autocast(query.device.type, enabled=False):
@@ -70,12 +76,14 @@ class FlatTransformer:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._first_position = 0
-        self.unpadded = self._probe()
-        if not self.unpadded:
-            logger.info(
-                "%s does not run on a flat token stream: batches are padded to a token budget", type(model).__name__
-            )
+        if model not in _PROBED:
+            self._first_position, self.unpadded = 0, False
+            _PROBED[model] = (self._probe(), self._first_position)
+            if not _PROBED[model][0]:
+                logger.info(
+                    "%s does not run on a flat token stream: batches are padded to a token budget", type(model).__name__
+                )
+        self.unpadded, self._first_position = _PROBED[model]
 
     def states(self, input_ids: torch.Tensor, layout: Layout) -> torch.Tensor:
         """The last layer's state of each token, (tokens, hidden), of a flat stream of ids, (tokens,)."""
@@ -108,8 +116,16 @@ class FlatTransformer:
         training = self.model.training
         self.model.eval()
         device = next(self.model.parameters()).device
-        words = int(self.model.config.vocab_size)
-        rows = [(torch.arange(length, dtype=torch.int32) * 7 + 11).remainder(words).numpy() for length in (9, 5, 5, 2)]
+        words = int(getattr(self.model.config, "vocab_size", 0)) or 100
+        window = getattr(self.model.config, "sliding_window", None)
+        lengths = (
+            *([2 * window + 9] if isinstance(window, int) and window <= LONGEST_PROBED_WINDOW else []),
+            9,
+            5,
+            5,
+            2,
+        )
+        rows = [(torch.arange(length, dtype=torch.int32) * 7 + 11).remainder(words).numpy() for length in lengths]
         pad = getattr(self.model.config, "pad_token_id", None)
         tolerance = 1e-4 if next(self.model.parameters()).dtype == torch.float32 else 2e-2
         try:

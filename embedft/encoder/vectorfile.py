@@ -7,12 +7,13 @@ gets its name when it is complete, so that a reader never sees a part of it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,9 @@ import numpy.typing as npt
 from embedft.artifacts import sync_directory, write_json
 from embedft.errors import ArtifactError, ConfigError, DataError
 
-if TYPE_CHECKING:
-    from filelock import FileLock
-
 FORMAT = 1
 MAGIC = b"\x93NUMPY"
-JOURNAL_HINT = "go on with the texts and settings that it began with, or start afresh with force."
+JOURNAL_HINT = "go on with the texts and settings that it began with, or start afresh with --force."
 
 
 class VectorFile:
@@ -63,46 +61,46 @@ class VectorFile:
         self._appended = 0
         self._offset = len(_header(0, dim))
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(path)
+        self._file = _locked(self._partial)
         try:
-            self._file = self._open(resume=resume, force=force)
+            self._begin(resume=resume, force=force)
         except BaseException:
-            self._release()
+            self._file.close()
             raise
 
-    def _open(self, *, resume: bool, force: bool) -> BinaryIO:
-        """The unfinished file, at its end."""
-        if self._journal.exists() and not resume and not force:
+    def _begin(self, *, resume: bool, force: bool) -> None:
+        """Bring the file to where rows are added."""
+        stored = self._read(force=force) if self._journal.exists() else None
+        if stored is not None and not resume and not force:
             raise ArtifactError(
-                f"{self._partial}: is an unfinished file of {self._read()['rows']} rows.",
-                hint="resume it, or start afresh with force.",
+                f"{self._partial}: is an unfinished file of {stored['rows']} rows.",
+                hint="add --resume to go on, or --force to start afresh.",
             )
-        if self._journal.exists() and resume:
-            stored = self._read()
+        if stored is not None and resume:
             if stored["made_by"] != self._made_by:
                 changed = sorted(key for key, value in self._made_by.items() if stored["made_by"].get(key) != value)
                 raise ConfigError(f"{self._partial}: was begun with another {', '.join(changed)}.", hint=JOURNAL_HINT)
             self.rows, self._expected = stored["rows"], stored["texts"]
-            file = self._partial.open("r+b")
-            file.truncate(self._offset + self.rows * self.dim * 4)
+            self._file.truncate(self._offset + self.rows * self.dim * 4)
         else:
             # The journal of an older attempt must not count rows of this one.
             self._journal.unlink(missing_ok=True)
-            file = self._partial.open("w+b")
-            file.write(_header(0, self.dim))
-        file.seek(0, os.SEEK_END)
-        return file
+            self._file.truncate(0)
+            self._file.write(_header(0, self.dim))
+        self._file.seek(0, os.SEEK_END)
 
-    def skip(self, texts: list[str]) -> None:
-        """Pass over texts whose rows are there already.
+    def skip(self, texts: list[str]) -> list[str]:
+        """Pass over texts whose rows are there already; gives those of them that have none yet.
 
         Raises:
             DataError: they are not the texts that the rows were made from.
         """
-        self._digest(texts)
-        self.skipped += len(texts)
+        done, rest = texts[: self.rows - self.skipped], texts[self.rows - self.skipped :]
+        self._digest(done)
+        self.skipped += len(done)
         if self.skipped == self.rows and self._texts.hexdigest() != self._expected:
             raise DataError(f"{self._partial}: its {self.rows} rows were made from other texts.", hint=JOURNAL_HINT)
+        return rest
 
     def append(self, texts: list[str], vectors: npt.NDArray[np.float32]) -> None:
         """Write the rows of ``texts``, (texts, dim), and flush them to the disk."""
@@ -132,14 +130,9 @@ class VectorFile:
 
     def close(self) -> None:
         """Leave it unfinished, to be resumed; nothing if it is finished, nor if it has no row yet."""
-        self._file.close()
-        if self.rows == 0:
+        if self.rows == 0 and not self._file.closed:
             self._partial.unlink(missing_ok=True)
-        self._release()
-
-    def _release(self) -> None:
-        self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._file.close()
 
     def _digest(self, texts: list[str]) -> None:
         for text in texts:
@@ -158,7 +151,8 @@ class VectorFile:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, *, force: bool) -> dict[str, Any] | None:
+        """What the journal says; None if it is damaged and may be replaced."""
         try:
             stored: dict[str, Any] = json.loads(self._journal.read_bytes())
             whole = self._offset + int(stored["rows"]) * self.dim * 4
@@ -167,24 +161,30 @@ class VectorFile:
             if stored["made_by"].get("dim", self.dim) == self.dim and self._partial.stat().st_size < whole:
                 raise ValueError("rows are missing")
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if force:
+                return None
             raise ArtifactError(
-                f"{self._journal}: does not fit {self._partial.name}: {error}.", hint="start afresh with force."
+                f"{self._journal}: does not fit {self._partial.name}: {error}.",
+                hint="start afresh with --force.",
             ) from error
         return stored
 
 
-def _locked(path: Path) -> FileLock:
-    """Hold the unfinished file of ``path`` for this process; the operating system frees it if the process dies."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(path.name + ".partial.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ArtifactError(
-            f"{path}: another process is writing it.", hint="wait for it, or name another path."
-        ) from error
-    return lock
+def _locked(partial: Path) -> BinaryIO:
+    """The unfinished file, made if need be, held for this process until it is closed or the process dies."""
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its writer may have given it its final name between the two calls.
+            if partial.exists() and partial.stat().st_ino == os.fstat(descriptor).st_ino:
+                return os.fdopen(descriptor, "r+b")
+            os.close(descriptor)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise ArtifactError(
+                f"{partial}: another process is writing it.", hint="wait for it, or name another path."
+            ) from error
 
 
 def _header(rows: int, dim: int) -> bytes:

@@ -6,7 +6,8 @@ activations, and send its vectors' gradients through it. One chunk's activations
 memory; every token is embedded twice, which is the price. The random state of step 1 is replayed in step 3, so that
 dropout drops the same.
 
-It wraps any loss that is a function of vectors, and gives that loss and its gradients exactly.
+It wraps any loss that is a function of vectors and has no weights of its own, and gives the loss and the gradients
+that it has without the cache.
 """
 
 from __future__ import annotations
@@ -62,17 +63,20 @@ def cached_loss(
     with torch.enable_grad():
         leaves = [column.requires_grad_() for column in columns]
         loss = loss_of(leaves)
-        gradients = torch.autograd.grad(loss, leaves)
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
     device = loss.device.type
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
     def replay(scale: torch.Tensor) -> None:
         with torch.random.fork_rng(devices=[loss.device] if device == "cuda" else []), torch.enable_grad():
             for chunk in kept:
+                gradient = gradients[chunk.column]
+                if gradient is None:
+                    continue
                 _set_random_state(chunk.random_state, loss.device)
                 with torch.autocast(device, dtype=dtype, enabled=enabled):
                     vectors = embed_chunk(model, chunk.ids, chunk.layout)
-                torch.autograd.backward(vectors, gradients[chunk.column][chunk.rows] * scale)
+                torch.autograd.backward(vectors, gradient[chunk.rows] * scale)
 
     value: Any = loss.detach().requires_grad_()
     value.register_hook(replay)

@@ -1,32 +1,23 @@
 """Encoders of several families, in the folders that people have: our vectors are those of sentence-transformers."""
 
+import gc
 import json
 import logging
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 import torch
+from families import FAMILIES, bert, modernbert, mpnet, saved
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling, Transformer
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    ModernBertConfig,
-    ModernBertModel,
-    MPNetConfig,
-    MPNetModel,
-    RobertaConfig,
-    RobertaModel,
-)
+from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling
 
-from embedft.encoder import BUNDLED_PATH, Encoder, embed, pad_batch
+from embedft.encoder import Encoder, embed, pad_batch
 from embedft.encoder.differentiable import flat_transformer
 from embedft.encoder.parts import parts_of, read_parts
+from embedft.errors import ModelError
 
 TEXTS = [
     "a",
@@ -37,54 +28,6 @@ TEXTS = [
     "Ferns grow.",
     "Moss grows.",
 ]
-SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
-
-
-def modernbert(**options):
-    return ModernBertModel(ModernBertConfig(vocab_size=30522, pad_token_id=0, local_attention=32, **SIZE, **options))
-
-
-def bert(**options):
-    return BertModel(BertConfig(vocab_size=30522, max_position_embeddings=256, **SIZE, **options))
-
-
-def roberta():
-    return RobertaModel(RobertaConfig(vocab_size=30522, max_position_embeddings=260, **SIZE))
-
-
-def distilbert():
-    return DistilBertModel(
-        DistilBertConfig(vocab_size=30522, dim=32, hidden_dim=48, n_layers=2, n_heads=4, max_position_embeddings=256)
-    )
-
-
-def mpnet():
-    return MPNetModel(MPNetConfig(vocab_size=30522, max_position_embeddings=260, **SIZE))
-
-
-def saved(folder, model, *rest, max_length=128):
-    """A sentence-transformers folder of random weights that differ enough to tell mistakes."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn_like(weight) * 0.05)
-    model.save_pretrained(folder / "t")
-    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_PATH)
-    tokenizer.model_max_length = max_length
-    tokenizer.save_pretrained(folder / "t")
-    modules = [Transformer(str(folder / "t"), max_seq_length=max_length), *(rest or (Pooling(32),))]
-    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "st"), create_model_card=False)
-    return folder / "st"
-
-
-FAMILIES = {
-    "modernbert": modernbert,
-    "modernbert with biases": lambda: modernbert(attention_bias=True, mlp_bias=True, norm_bias=True),
-    "bert": bert,
-    "roberta": roberta,
-    "distilbert": distilbert,
-    "mpnet": mpnet,
-}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -200,6 +143,92 @@ def test_real_minilm_gives_the_vectors_of_sentence_transformers():
     assert (Encoder.load(package.MODEL_DIR, precision="bfloat16").encode(TEXTS) * encoder.encode(TEXTS)).sum(
         axis=1
     ).min() > 0.999
+
+
+def test_a_head_that_we_do_not_compute_is_left_to_its_modules(tmp_path):
+    folder = saved(tmp_path, modernbert(), Pooling(32), Dense(32, 32, use_residual=True))
+    assert read_parts(folder) is None
+    reference = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(Encoder.load(folder, precision="float32").encode(TEXTS), reference, atol=1e-5)
+
+
+def test_several_old_pooling_flags_stand_in_the_order_of_sentence_transformers(tmp_path):
+    folder = saved(tmp_path, modernbert(), Pooling(32, ("max", "mean")), Dense(64, 16))
+    expected = Encoder.load(folder, precision="float32")
+    flags = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(flags))
+    old = Encoder.load(folder, precision="float32")
+    assert (old.encode(TEXTS) == expected.encode(TEXTS)).all()
+    reference = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(old.encode(TEXTS), reference, atol=1e-5)
+
+
+def test_a_model_that_leaves_the_prompt_out_of_its_pooling_is_refused(tmp_path):
+    folder = saved(tmp_path, modernbert(), Pooling(32, include_prompt=False))
+    with pytest.raises(ModelError, match="leaves the prompt's tokens out"):
+        Encoder.load(folder)
+
+
+@pytest.mark.parametrize("family", ["modernbert", "bert", "distilbert"])
+def test_an_encoder_around_modules_keeps_its_weights_and_their_mode(family, tmp_path):
+    folder = saved(tmp_path, FAMILIES[family]())
+    encoder = Encoder.load(folder, precision="float32")
+    modules = encoder.sentence_transformer.train()
+    around = encoder.of(modules, "float32")
+    before = around.encode(TEXTS)
+    assert modules.training
+    with torch.no_grad():
+        for weight in modules.parameters():
+            weight.mul_(1.5)
+    assert (around.encode(TEXTS) == before).all()
+    assert np.abs(encoder.of(modules, "float32").encode(TEXTS) - before).max() > 1e-3
+
+
+def test_a_configuration_that_contradicts_the_tokenizer_is_read_as_transformers_reads_it(tmp_path):
+    folder = saved(tmp_path, modernbert())
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "do_lower_case": False}))
+    assert read_parts(folder) is None
+
+
+def test_the_prompt_of_documents_goes_by_several_names(tmp_path):
+    folder = saved(tmp_path, modernbert())
+    path = folder / "config_sentence_transformers.json"
+    stored = {**json.loads(path.read_text()), "prompts": {"query": "q: ", "passage": "p: "}}
+    path.write_text(json.dumps(stored))
+    assert Encoder.load(folder).prompts == {"query": "q: ", "document": "p: "}
+
+
+def test_a_configuration_that_does_not_fit_the_weights_is_named(tmp_path):
+    folder = saved(tmp_path, modernbert())
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for change in ({"num_attention_heads": 7}, {"hidden_size": 48}):
+        path.write_text(json.dumps(config | change))
+        with pytest.raises(ModelError, match="hidden size"):
+            Encoder.load(folder)
+
+
+def test_without_a_stored_length_a_model_keeps_to_its_positions(tmp_path):
+    folder = saved(tmp_path, bert())
+    for name in ("sentence_bert_config.json", "tokenizer_config.json"):
+        config = json.loads((folder / name).read_text())
+        (folder / name).write_text(
+            json.dumps(
+                {key: value for key, value in config.items() if key not in {"max_seq_length", "model_max_length"}}
+            )
+        )
+    assert Encoder.load(folder).max_length == 256
+
+
+def test_trained_models_are_let_go(tmp_path):
+    folder = saved(tmp_path, modernbert())
+    model = SentenceTransformer(str(folder), device="cpu")
+    embed(model, pad_batch(Encoder.load(folder).tokenize(TEXTS), 0))
+    watched = weakref.ref(model[0].model)
+    del model
+    gc.collect()
+    assert watched() is None
 
 
 def test_altered_modules_are_trained_and_encoded_as_they_are(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from embedft.encoder import Encoder, stream
+from embedft.encoder.forward import TOKEN_BUDGET
 from embedft.encoder.vectorfile import VectorFile
 from embedft.errors import ArtifactError, ConfigError, DataError
 
@@ -29,8 +30,10 @@ def stopped_after(count):
     raise KeyboardInterrupt
 
 
-def test_a_stream_gives_the_vectors_of_a_list(encoder, small_windows):
-    assert (encoder.encode(iter(TEXTS)) == encoder.encode(TEXTS)).all()
+def test_windows_change_no_vector(encoder, monkeypatch):
+    whole = encoder.encode(TEXTS)
+    monkeypatch.setattr(stream.read_windows, "__defaults__", (8,))
+    np.testing.assert_allclose(encoder.encode(iter(TEXTS)), whole, atol=1e-6)
     repeated = [TEXTS[0], TEXTS[1], TEXTS[0]] * 9
     assert (encoder.encode(iter(repeated))[::3] == encoder.encode(repeated)[0]).all()
 
@@ -102,7 +105,7 @@ def test_other_texts_or_settings_are_not_gone_on_with(encoder, tmp_path, small_w
     (tmp_path / "v.npy.partial").write_bytes(b"short")
     with pytest.raises(ArtifactError, match="rows are missing"):
         encoder.encode_to(path, TEXTS, resume=True)
-    encoder.encode_to(path, TEXTS, force=True)
+    encoder.encode_to(path, TEXTS, force=True, resume=True)
     assert len(np.load(path)) == len(TEXTS)
 
 
@@ -117,6 +120,37 @@ def test_only_vectors_are_replaced_and_only_when_told(encoder, tmp_path):
         encoder.encode_to(tmp_path / "notes.npy", TEXTS, force=True)
     with pytest.raises(ArtifactError, match=r"\.npy"):
         encoder.encode_to(tmp_path / "vectors", TEXTS)
+
+
+def test_a_file_cut_off_behind_its_last_texts_goes_on_with_more(encoder, tmp_path, small_windows, monkeypatch):
+    """Killed after the last rows and before the rename: the number of rows is no multiple of a window."""
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "v.npy"
+    with monkeypatch.context() as patch:
+        patch.setattr(VectorFile, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            encoder.encode_to(path, TEXTS[:19])
+    with pytest.raises(DataError, match="other texts"):
+        encoder.encode_to(path, TEXTS[::-1], resume=True)
+    encoder.encode_to(path, TEXTS, resume=True)
+    whole = encoder.encode_to(tmp_path / "whole.npy", TEXTS)
+    np.testing.assert_allclose(np.load(path), np.load(whole), atol=1e-6)
+
+
+def test_two_processes_do_not_write_one_file(encoder, tmp_path):
+    path = tmp_path / "v.npy"
+
+    def texts():
+        yield "one"
+        with pytest.raises(ArtifactError, match="another process"):
+            encoder.encode_to(path, ["other"], force=True)
+        yield "two"
+
+    encoder.encode_to(path, texts())
+    assert len(np.load(path)) == 2
 
 
 def test_fewer_texts_than_the_file_has_are_other_texts(encoder, tmp_path, small_windows):
@@ -155,7 +189,9 @@ def test_encoding_leaves_the_number_of_threads_as_it_was(encoder):
     import torch
 
     before = torch.get_num_threads()
-    encoder.encode(TEXTS * 40)
+    texts = [f"{text} {number}" for number in range(30) for text in TEXTS]
+    assert sum(map(len, encoder.tokenize(texts))) > 4 * TOKEN_BUDGET
+    encoder.encode(texts)
     assert torch.get_num_threads() == before
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from families import FAMILIES, saved
 
 from embedft.encoder import Encoder
 from embedft.encoder.differentiable import flat_transformer
@@ -72,20 +73,36 @@ def test_a_scaled_loss_has_scaled_gradients(trained):
         torch.testing.assert_close(half[name], gradient / 2, rtol=1e-4, atol=1e-8)
 
 
-def test_dropout_drops_the_same_both_times(trained):
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("family", ["modernbert", "bert"])
+def test_dropout_drops_the_same_both_times(tmp_path, family, bf16):
     """The vectors that the gradients were taken at are the vectors that they are sent through."""
-    model = trained.sentence_transformer.train()
-    for layer in model[0].model.layers:
-        layer.mlp.drop.p = 0.3
-    features, _ = batch_of(trained)
-    seen = []
+    options = {
+        "modernbert": {"attention_dropout": 0.3, "mlp_dropout": 0.3},
+        "bert": {"attention_probs_dropout_prob": 0.3, "hidden_dropout_prob": 0.3},
+    }
+    encoder = Encoder.load(saved(tmp_path, FAMILIES[family](**options[family])), precision="float32")
+    model = encoder.sentence_transformer.train()
+    features, _ = batch_of(encoder)
     flat_transformer(model)
-    model[0].model.final_norm.register_forward_hook(lambda module, inputs, output: seen.append(output.detach().clone()))
-    cached_loss(model, features, lambda columns: columns[0].sum() + columns[1].sum(), 100).backward()
+    seen = []
+    model[0].model.register_forward_hook(lambda module, inputs, output: seen.append(output[0].detach().clone()))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        loss = cached_loss(model, features, lambda columns: columns[0].sum() + columns[1].sum(), 100)
+    loss.backward()
     first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
     assert len(first) == len(second) > 2
     for one, other in zip(first, second, strict=True):
-        torch.testing.assert_close(one, other)
+        assert torch.equal(one, other)
+
+
+def test_a_column_that_the_loss_leaves_out_has_no_gradient(trained):
+    model = trained.sentence_transformer
+    features, _ = batch_of(trained)
+    one = gradients_of(model, cached_loss(model, features, lambda columns: columns[0].square().sum()))
+    alone = gradients_of(model, cached_loss(model, features[:1], lambda columns: columns[0].square().sum()))
+    for name, gradient in alone.items():
+        torch.testing.assert_close(one[name], gradient)
 
 
 def test_training_in_bf16_replays_in_bf16(trained):
