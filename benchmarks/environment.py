@@ -30,6 +30,15 @@ def write_result(name: str, result: dict[str, Any]) -> None:
     print(f"written: {path}")
 
 
+def peak_memory_mb() -> float:
+    """The most memory this process has held, in MB, from Linux's account of it.
+
+    Not ``getrusage``: what that reports includes the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def matmul_peak(hidden: int) -> dict[str, float]:
     """The fastest matrix product of an encoder's shapes, in operations a second, by number format.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from environment import summary, write_result
+from environment import peak_memory_mb, summary, write_result
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -131,9 +130,9 @@ def _print_memory(name: str, batch: int) -> None:
     """The peak of this process in one step, above what it held before."""
     pairs = training_pairs(batch)
     Encoder.load("bundled", precision="float32").sentence_transformer.encode(["warm"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_mb()
     step_seconds(pairs, *VARIANTS[name], 0, batch, 1)
-    print(json.dumps({"mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}))
+    print(json.dumps({"mb": peak_memory_mb() - before}))
 
 
 def main() -> None:
