@@ -118,13 +118,9 @@ class FlatTransformer:
         device = next(self.model.parameters()).device
         words = int(getattr(self.model.config, "vocab_size", 0)) or 100
         window = getattr(self.model.config, "sliding_window", None)
-        lengths = (
-            *([2 * window + 9] if isinstance(window, int) and window <= LONGEST_PROBED_WINDOW else []),
-            9,
-            5,
-            5,
-            2,
-        )
+        lengths = [9, 5, 5, 2]
+        if isinstance(window, int) and window <= LONGEST_PROBED_WINDOW:
+            lengths.insert(0, 2 * window + 9)
         rows = [(torch.arange(length, dtype=torch.int32) * 7 + 11).remainder(words).numpy() for length in lengths]
         pad = getattr(self.model.config, "pad_token_id", None)
         tolerance = 1e-4 if next(self.model.parameters()).dtype == torch.float32 else 2e-2
