@@ -38,7 +38,7 @@ bench: $(STAMP)
 	$(RUN)/python benchmarks/encode.py --rounds 2 --texts 320 --dry
 	$(RUN)/python benchmarks/encode.py --model minilm --rounds 2 --texts 320 --set docstrings --dry
 	$(RUN)/python benchmarks/encode.py --model base --rounds 1 --texts 96 --set docstrings --dry
-	$(RUN)/python benchmarks/train.py --rounds 1 --dry
+	$(RUN)/python benchmarks/train.py --rounds 1 --no-memory --dry
 	$(RUN)/python benchmarks/long.py --rounds 1 --dry
 
 # More than an hour; writes benchmarks/results/.

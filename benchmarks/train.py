@@ -106,18 +106,22 @@ def measure(pairs: list[dict[str, Any]], rounds: int, batch: int) -> dict[str, d
     for name, values in seconds.items():
         row = summary(values)
         row |= {"pairs_per_second": batch / row["median"], "times_peer": peer / row["median"]}
-        row["peak_memory_mb"] = _peak_memory(name, batch)
         rows[name] = row
-    base = rows[next(iter(variants))]["peak_memory_mb"]
     for name, row in rows.items():
-        row["memory_of_peer"] = row["peak_memory_mb"] / base
         print(
             f"{batch} pairs, {name:42} {row['median']:7.2f} s a step [{row['min']:.2f} .. {row['max']:.2f}]"
-            f" {row['pairs_per_second']:6.1f} pairs/s {row['times_peer']:6.2f} x"
-            f" {row['peak_memory_mb']:7.0f} MB ({row['memory_of_peer']:.2f} x)",
+            f" {row['pairs_per_second']:6.1f} pairs/s {row['times_peer']:6.2f} x",
             flush=True,
         )
     return rows
+
+
+def add_memory(rows: dict[str, dict[str, float]], batch: int) -> None:
+    """Measure the peak memory of each variant, and put it into its row."""
+    for name, row in rows.items():
+        row["peak_memory_mb"] = _peak_memory(name, batch)
+        row["memory_of_peer"] = row["peak_memory_mb"] / rows[next(iter(rows))]["peak_memory_mb"]
+        print(f"{batch} pairs, {name:42} {row['peak_memory_mb']:7.0f} MB ({row['memory_of_peer']:.2f} x)", flush=True)
 
 
 def _peak_memory(name: str, batch: int) -> float:
@@ -141,6 +145,7 @@ def main() -> None:
     parser.add_argument("--cached", action="store_true", help="512 pairs with gradient caching")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dry", action="store_true", help="print, but write no result")
+    parser.add_argument("--no-memory", action="store_true", help="times alone")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -149,6 +154,8 @@ def main() -> None:
         return
     batch = CACHED_BATCH if options.cached else BATCH
     rows = measure(training_pairs(8 * batch if not options.cached else 2 * batch), options.rounds, batch)
+    if not options.no_memory:
+        add_memory(rows, batch)
     if not options.dry:
         write_result(
             "train-cached" if options.cached else "train",

@@ -219,7 +219,10 @@ def test_a_killed_encode_is_resumed(tmp_path, cli):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path):
-    """Peak memory of a process that encodes twice as many texts, a window being 8,192."""
+    """Peak memory of a process that encodes five times as many texts, a window being 8,192.
+
+    oneDNN keeps what it prepared for the last 1,024 shapes of matrices; here it keeps 64, to be full in both.
+    """
     code = """
 import pathlib, sys
 from embedft.encoder import Encoder
@@ -228,8 +231,10 @@ Encoder.load("bundled").encode_to(sys.argv[2], (f"short text {number} on {number
 print(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
     peaks = []
-    for count in (30_000, 120_000):
+    for count in (40_000, 200_000):
         command = [sys.executable, "-c", code, str(count), str(tmp_path / f"{count}.npy")]
-        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    # 90,000 more vectors alone would be 135,000 KiB.
-    assert peaks[1] - peaks[0] < 60_000, peaks
+        environment = {**os.environ, "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        peaks.append(int(done.stdout))
+    # 160,000 more vectors alone would be 240,000 KiB; what is left is how the allocator cuts its memory up.
+    assert peaks[1] - peaks[0] < 180_000, peaks
