@@ -31,7 +31,7 @@ format: $(STAMP)
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-# At a size that ends in about ten minutes; prints, and leaves the stored results alone.
+# At a size meant to end in about ten minutes; prints, and leaves the stored results alone.
 bench: $(STAMP)
 	$(RUN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(RUN)/python benchmarks/start.py --rounds 3 --dry

@@ -75,9 +75,8 @@ def attend(
             k, v = key[group.start - extra : group.end], value[group.start - extra : group.end]
         elif extra:
             k, v = (torch.nn.functional.pad(tensor, (0, 0, 0, 0, extra, 0)) for tensor in (k, v))
-        mask = None
-        if extra or (window is not None and length > window + 1):
-            mask = _mask(extra, window if window is not None and length > window + 1 else None, length, q)
+        seen = window if window is not None and length > window + 1 else None
+        mask = _mask(extra, seen, length, q) if extra or seen is not None else None
         q = _by_text(q, group.texts)  # (texts, heads, length, dim)
         if extra:
             k, v = (tensor.unfold(0, length + extra, length).transpose(2, 3) for tensor in (k, v))
@@ -93,10 +92,7 @@ def attend(
 def _by_text(tensor: torch.Tensor, texts: int) -> torch.Tensor:
     """Rows of equal-length texts, (texts * length, heads, dim), as (texts, heads, length, dim), a view."""
     rows, heads, dim = tensor.shape
-    step, head, _ = tensor.stride()
-    if tensor.requires_grad:
-        return tensor.reshape(texts, rows // texts, heads, dim).transpose(1, 2)
-    return tensor.as_strided((texts, heads, rows // texts, dim), (rows // texts * step, head, step, 1))
+    return tensor.view(texts, rows // texts, heads, dim).transpose(1, 2)
 
 
 def _in_blocks(

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from embedft.encoder.layout import Layout
 
-# Activations that sentence-transformers' Dense modules are published with, by the last part of their class's name.
 EMBEDDING = "sentence_embedding"
+# Activations that sentence-transformers' Dense modules are published with, by the last part of their class's name.
 DENSE_ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU")
 
 
