@@ -26,8 +26,16 @@ def write_result(name: str, result: dict[str, Any]) -> None:
     """Write ``results/NAME.json`` with versions, processor and thread count."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"benchmark": name, "environment": environment(), **result}, indent=2) + "\n")
+    machine = environment() | {"processor_model": _processor_model()}
+    path.write_text(json.dumps({"benchmark": name, "environment": machine, **result}, indent=2) + "\n")
     print(f"written: {path}")
+
+
+def _processor_model() -> str:
+    """Maker's name of the processor, and whether it multiplies bf16 matrices in tiles (AMX), as Linux gives them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    fields = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
+    return f"{fields.get('model name', 'unknown')}, {'with' if 'amx_bf16' in fields.get('flags', '') else 'without'} AMX"
 
 
 def peak_memory_mb() -> float:
