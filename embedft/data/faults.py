@@ -14,16 +14,19 @@ logger = logging.getLogger("embedft")
 
 MAX_BAD_SHARE = 0.05
 SHOWN = 5
+# A quarantine file keeps this much of a bad row, in characters.
+RAW_LENGTH = 100_000
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One row that was left out: ``kind`` groups equal faults, ``line`` counts from 1."""
+    """One row that was left out: ``kind`` groups equal faults, ``line`` counts from 1, ``raw`` is its beginning."""
 
     kind: str
     path: Path
     line: int
     found: str
+    raw: str = ""
 
     def __str__(self) -> str:
         return (
@@ -41,6 +44,26 @@ def report(faults: Sequence[Fault]) -> None:
         logger.warning("left out: %d more rows", len(faults) - SHOWN)
 
 
+def shortened(text: str, length: int = 80) -> str:
+    """``text``, or its beginning and an ellipsis."""
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+@dataclass
+class Notes:
+    """Peculiarities of rows that stay: how often each stands in each file, and the first few."""
+
+    counts: Counter[tuple[str, Path]] = field(default_factory=Counter)
+    examples: dict[tuple[str, Path], list[Fault]] = field(default_factory=dict)
+
+    def add(self, kind: str, path: Path, line: int, found: str = "") -> None:
+        """Count one row."""
+        key = (kind, path)
+        self.counts[key] += 1
+        if self.counts[key] <= SHOWN:
+            self.examples.setdefault(key, []).append(Fault(kind, path, line, shortened(found)))
+
+
 @dataclass
 class FaultLog:
     """Collects the faults of one file while it is read."""
@@ -48,11 +71,16 @@ class FaultLog:
     path: Path
     rows: int = 0
     faults: list[Fault] = field(default_factory=list)
+    notes: Notes = field(default_factory=lambda: Notes())
 
-    def add(self, kind: str, line: int, found: object = "") -> None:
-        """Count one bad row."""
+    def add(self, kind: str, line: int, found: object = "", raw: str = "") -> None:
+        """Count one bad row, which is left out."""
         text = found if isinstance(found, str) else repr(found)
-        self.faults.append(Fault(kind, self.path, line, text if len(text) <= 80 else text[:77] + "..."))
+        self.faults.append(Fault(kind, self.path, line, shortened(text), raw[:RAW_LENGTH]))
+
+    def note(self, kind: str, line: int, found: object = "") -> None:
+        """Count a peculiarity of a row that stays."""
+        self.notes.add(kind, self.path, line, found if isinstance(found, str) else repr(found))
 
     def check(self, expected: str, max_bad: float = MAX_BAD_SHARE) -> None:
         """Raise DataError if the file has no row, or if more than ``max_bad`` of its rows are bad.
