@@ -35,7 +35,9 @@ def _processor_model() -> str:
     """Maker's name of the processor, and whether it multiplies bf16 matrices in tiles (AMX), as Linux gives them."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     fields = dict(line.split("\t: ", 1) for line in lines if "\t: " in line)
-    return f"{fields.get('model name', 'unknown')}, {'with' if 'amx_bf16' in fields.get('flags', '') else 'without'} AMX"
+    return (
+        f"{fields.get('model name', 'unknown')}, {'with' if 'amx_bf16' in fields.get('flags', '') else 'without'} AMX"
+    )
 
 
 def peak_memory_mb() -> float:

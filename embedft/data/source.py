@@ -1,7 +1,7 @@
 """Lines of text out of whatever a file holds: plain, gzip or zstd, in UTF-8, UTF-16 or an older encoding.
 
-A line that is not UTF-8 is read as cp1252 or latin-1, which a note counts; nothing is guessed for a whole file but by its
-byte order mark. Two limits keep a hostile file from filling the memory: the length of a line, and how much a compressed
+A line that is not UTF-8 is read as cp1252 or latin-1, which a note counts; nothing is guessed for a whole file but by
+its byte order mark. Two limits keep a hostile file from filling the memory: the length of a line, and how much a compressed
 file may expand.
 """
 
@@ -104,7 +104,7 @@ class _Expanding(io.RawIOBase):
         self.done += len(data)
         if self.done > self.allowed:
             raise DataError(
-                f"{self.path}: expands to more than {self.allowed / 2**20:,.0f} MB, over {MAX_EXPANSION:,} times its size.",
+                f"{self.path}: expands to more than {self.allowed // 2**20:,} MB, {MAX_EXPANSION:,} times its size.",
                 hint="decompress it yourself if that is meant.",
             )
         view[: len(data)] = data
