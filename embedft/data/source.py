@@ -1,8 +1,8 @@
 """Lines of text out of whatever a file holds: plain, gzip or zstd, in UTF-8, UTF-16 or an older encoding.
 
-A line that is not UTF-8 is read as cp1252 or latin-1, which a note counts; nothing is guessed for a whole file but by
-its byte order mark. Two limits keep a hostile file from filling the memory: the length of a line, and how much a compressed
-file may expand.
+A line that is not UTF-8 is read as cp1252 or latin-1, and counted; for a whole file nothing is guessed but by its byte
+order mark. Two limits keep a hostile file from filling the memory: the length of a line, and how much a compressed file
+may expand.
 """
 
 from __future__ import annotations
