@@ -1,112 +1,185 @@
-"""Rows of JSONL, CSV, TSV and Parquet files as (line, mapping), read as a stream.
+"""Rows of JSONL, JSON, CSV, TSV, Parquet and Arrow files as (line, mapping), read as a stream.
 
 A line that cannot be read is a fault of that line, not the end of the file. CSV follows RFC 4180 quoting; TSV has no
-quoting at all (a ``"`` is a character of the text), as in BEIR and STS files.
+quoting at all (a ``"`` is a character of the text), as in BEIR and STS files. Text files may be gzip or zstd, in any
+encoding that `embedft.data.source` reads.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from embedft.data.faults import FaultLog
+from embedft.data.source import COMPRESSED, STDIN, format_suffix, open_bytes, read_lines
 from embedft.errors import DataError
 
-SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
-BOM = b"\xef\xbb\xbf"
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+SUFFIXES = (*FORMATS, *(form + ending for form in FORMATS[:4] for ending in COMPRESSED))
+OTHER_NAMES = {".ndjson": ".jsonl", ".feather": ".arrow", ".ipc": ".arrow"}
+# A JSON file is read whole, unlike JSONL.
+MAX_JSON = 2**30
 
 # One text may be long (200,000 characters and more are real); the csv module stops at 131,072 unless told.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 Row = tuple[int, dict[str, Any]]
+TRAILING_COMMA = re.compile(r",\s*[}\]]\s*$")
+CONLL_SUFFIXES = (".conll", ".bio", ".iob", ".iob2")
+
+
+def row_format(path: Path) -> str:
+    """The ending in `FORMATS` that stands for the format of ``path``, or its own ending where that is unknown.
+
+    Standard input (``-``) is told by its first bytes.
+    """
+    if path == STDIN:
+        peek = getattr(sys.stdin.buffer, "peek", None)
+        head = peek(4096).lstrip(b"\xef\xbb\xbf \r\n\t") if peek else b"{"
+        if head.startswith((b"{", b"[")):
+            return ".jsonl" if head.startswith(b"{") else ".json"
+        return ".tsv" if b"\t" in head.partition(b"\n")[0] else ".csv"
+    suffix = format_suffix(path)
+    return OTHER_NAMES.get(suffix, suffix)
 
 
 def read_rows(path: Path, log: FaultLog) -> Iterator[Row]:
     """Yield (line number, row) of the good rows; count the others in ``log``.
 
-    Line numbers count from 1 and include a header; rows of Parquet files count from 1 as well.
+    Line numbers count from 1 and include a header; rows of JSON, Parquet and Arrow files count from 1 as well.
 
     Raises:
-        DataError: ``path`` is missing or of an unknown kind.
+        DataError: ``path`` is missing, damaged, hostile or of an unknown kind.
     """
-    if not path.is_file():
+    if path != STDIN and not path.is_file():
         raise DataError(f"{path}: no such file.", hint="check the path.")
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".tsv": _read_tsv, ".parquet": _read_parquet}
-    if path.suffix not in readers:
+    readers = {
+        ".jsonl": _read_jsonl,
+        ".json": _read_json,
+        ".csv": _read_csv,
+        ".tsv": _read_tsv,
+        ".parquet": _read_parquet,
+        ".arrow": _read_arrow,
+    }
+    form = row_format(path)
+    if form not in readers:
         raise DataError(
-            f"{path}: cannot tell its format from the ending {path.suffix!r}.",
-            hint=f"use one of {', '.join(SUFFIXES)}.",
+            f"{path}: cannot tell its format from the ending {form!r}.",
+            hint=f"use one of {', '.join(FORMATS)}; {', '.join(COMPRESSED)} may follow the first four.",
         )
-    for line, row in readers[path.suffix](path, log):
+    for line, row in readers[form](path, log):
         log.rows += 1
         yield line, row
 
 
-def _lines(path: Path, log: FaultLog) -> Iterator[tuple[int, str]]:
-    """Lines with their line ends; one that is not UTF-8 is a fault."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if number == 1 and raw.startswith(BOM):
-                raw = raw.removeprefix(BOM)
-            try:
-                yield number, raw.decode()
-            except UnicodeDecodeError as error:
-                if number == 1 and path.suffix != ".jsonl":
-                    raise DataError(
-                        f"{path}:1: the header is not UTF-8 (byte {raw[error.start]:#04x}).",
-                        hint="convert the file to UTF-8.",
-                    ) from error
-                log.rows += 1
-                log.add("not UTF-8", number, f"byte {raw[error.start]:#04x} at column {error.start + 1}")
-
-
 def _read_jsonl(path: Path, log: FaultLog) -> Iterator[Row]:
-    for number, line in _lines(path, log):
+    for number, line in read_lines(path, log):
         if not line.strip():
+            log.note("blank line", number)
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             log.rows += 1
-            log.add("not valid JSON", number, str(error))
+            log.add(_json_fault(line, error), number, line.strip(), line)
             continue
         if not isinstance(row, dict):
             log.rows += 1
-            log.add("not a JSON object", number, line.strip())
+            log.add("not a JSON object", number, line.strip(), line)
             continue
         if "\\ud" in line.lower() and not _encodable(row):
             log.rows += 1
-            log.add("a lone surrogate, which no UTF-8 text can hold", number)
+            log.add("a lone surrogate, which no UTF-8 text can hold", number, raw=line)
             continue
         yield number, row
 
 
-def _encodable(row: dict[str, Any]) -> bool:
+def _json_fault(line: str, error: Exception) -> str:
+    """What a line that is no JSON looks like, so that its writer can be found."""
+    text = line.strip()
+    if isinstance(error, RecursionError):
+        return "not valid JSON: nested too deep"
+    if not text.startswith(("{", "[")):
+        return "not valid JSON: plain text"
+    if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+        return "not valid JSON: more than one value on the line"
+    if TRAILING_COMMA.search(text):
+        return "not valid JSON: trailing comma"
+    if "'" in text and text.endswith("}") and len(text) < 100_000:
+        try:
+            ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return "not valid JSON"
+        return "not valid JSON: Python's single quotes"
+    return "not valid JSON" if text.endswith(("}", "]")) else "not valid JSON: cut off"
+
+
+def _encodable(row: Any) -> bool:
     try:
         json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, RecursionError):
         return False
     return True
 
 
+def _read_json(path: Path, log: FaultLog) -> Iterator[Row]:
+    """An array of objects, alone or as the only array of an object."""
+    with open_bytes(path) as stream:
+        raw = stream.read(MAX_JSON + 1)
+    if len(raw) > MAX_JSON:
+        raise DataError(
+            f"{path}: is larger than {MAX_JSON // 2**20:,} MB, and JSON is read whole.", hint="use JSONL, a row a line."
+        )
+    if not raw.strip():
+        return
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: is not valid JSON: {error}.", hint="give it the ending .jsonl if each line is an object."
+        ) from error
+    rows = value
+    if isinstance(value, dict):
+        arrays = [name for name, inner in value.items() if isinstance(inner, list)]
+        if len(arrays) != 1:
+            raise DataError(
+                f"{path}: expected an array of objects, found an object with {len(arrays)} arrays.",
+                hint="write the rows as one array, or as JSONL.",
+            )
+        rows = value[arrays[0]]
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected an array of objects, found {type(value).__name__}.", hint="use JSONL.")
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, dict) and _encodable(row):
+            yield number, row
+        else:
+            log.rows += 1
+            log.add("not a JSON object" if not isinstance(row, dict) else "a lone surrogate", number, row)
+
+
 def _read_csv(path: Path, log: FaultLog) -> Iterator[Row]:
-    reader = csv.reader((line for _, line in _lines(path, log)), strict=True)
-    yield from _delimited(path, reader, log)
+    reader = csv.reader((line for _, line in read_lines(path, log)), strict=True)
+    for line, row in _delimited(path, reader, log):
+        if any('"' in value for value in row.values()):
+            log.note("doubled quotation mark inside a quoted text", line)
+        yield line, row
 
 
 def _read_tsv(path: Path, log: FaultLog) -> Iterator[Row]:
-    reader = csv.reader((line for _, line in _lines(path, log)), delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = csv.reader((line for _, line in read_lines(path, log)), delimiter="\t", quoting=csv.QUOTE_NONE)
     yield from _delimited(path, reader, log)
 
 
 def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
     header: list[str] | None = None
-    done = 0
     while True:
+        begins = reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
@@ -114,12 +187,11 @@ def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
         except csv.Error as error:
             # An open quote swallows every line up to the next one: the file cannot be trusted from there on.
             raise DataError(
-                f"{path}:{done + 1}: broken quoting in the record that begins here: {error}.",
+                f"{path}:{begins}: broken quoting in the record that begins here: {error}.",
                 hint='close the quote; a quote inside a quoted text is written twice: "".',
             ) from error
         if not fields:
             continue
-        done = reader.line_num
         if header is None:
             header = [name.strip() for name in fields]
             if len(set(header)) < len(header):
@@ -127,9 +199,10 @@ def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
             continue
         if len(fields) != len(header):
             log.rows += 1
-            log.add("wrong number of columns", reader.line_num, f"{len(fields)} where the header has {len(header)}")
+            raw = "\t".join(fields)
+            log.add("wrong number of columns", begins, f"{len(fields)} where the header has {len(header)}", raw)
             continue
-        yield reader.line_num, dict(zip(header, fields, strict=True))
+        yield begins, dict(zip(header, fields, strict=True))
 
 
 def _read_parquet(path: Path, _log: FaultLog) -> Iterator[Row]:
@@ -138,16 +211,37 @@ def _read_parquet(path: Path, _log: FaultLog) -> Iterator[Row]:
 
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: is not a readable Parquet file: {error}", hint="write the file again.") from error
+    yield from _batches(path, file.iter_batches())
+
+
+def _read_arrow(path: Path, _log: FaultLog) -> Iterator[Row]:
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            try:
+                file = pa.ipc.open_file(source)
+                batches = (file.get_batch(number) for number in range(file.num_record_batches))
+            except pa.ArrowInvalid:
+                source.seek(0)
+                batches = iter(pa.ipc.open_stream(source))
+            yield from _batches(path, batches)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is not a readable Arrow file: {error}", hint="write the file again.") from error
+
+
+def _batches(path: Path, batches: Any) -> Iterator[Row]:
+    import pyarrow as pa
+
     number = 0
-    batches = file.iter_batches()
     while True:
         try:
             rows = next(batches).to_pylist()
         except StopIteration:
             return
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is damaged after row {number}: {error}", hint="write the file again.") from error
         for row in rows:
             number += 1
