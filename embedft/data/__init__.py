@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedft.data.beir import UnknownIds, is_beir, read_beir, read_corpus, write_beir
+from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.faults import MAX_BAD_SHARE, Fault, report
 from embedft.data.holdout import hold_out
 from embedft.data.leakage import Leak, drop_leaking_queries, find_leakage
-from embedft.data.pairs import read_pairs, read_pairs_data
+from embedft.data.pairs import read_pairs_data
 from embedft.data.retrieval import SPLITS, RetrievalData, document_text
 from embedft.data.texts import stream_texts
 from embedft.errors import DataError
 
 __all__ = [
     "SPLITS",
+    "Dataset",
     "Fault",
     "Leak",
     "RetrievalData",
@@ -24,7 +26,7 @@ __all__ = [
     "find_leakage",
     "hold_out",
     "read_corpus",
-    "read_pairs",
+    "read_dataset",
     "read_retrieval",
     "stream_texts",
     "write_beir",

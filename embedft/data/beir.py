@@ -10,7 +10,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from embedft.artifacts import atomic_directory, sha256_of
-from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog, report
+from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog, Notes, report
+from embedft.data.normal import type_name
+from embedft.data.qrels import qrels_files, read_qrels
 from embedft.data.retrieval import CORPUS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
 from embedft.data.rows import read_rows
 from embedft.errors import DataError
@@ -19,7 +21,6 @@ UnknownIds = Literal["error", "drop"]
 
 # Rows are gathered as Python objects in blocks of this many, then live in Arrow memory.
 BLOCK = 16_384
-HIGHEST_GRADE = 1_000_000
 
 
 def is_beir(path: Path) -> bool:
@@ -44,22 +45,21 @@ def read_beir(path: Path, *, unknown_ids: UnknownIds = "error", max_bad: float =
         if not file.is_file():
             raise DataError(f"{file}: no such file.", hint="a BEIR folder has corpus.jsonl, queries.jsonl and qrels/.")
     faults: list[Fault] = []
-    corpus = read_corpus(files[0], faults, max_bad)
-    queries = _read_queries(files[1], faults, max_bad)
+    notes = Notes()
+    corpus = read_corpus(files[0], faults, max_bad, notes)
+    queries = _read_queries(files[1], faults, max_bad, notes)
     qrels = {}
-    for split in SPLITS:
-        file = path / "qrels" / f"{split}.tsv"
-        if file.is_file():
-            files.append(file)
-            rows = _read_qrels(file, faults, max_bad)
-            qrels[split] = _known(file, rows, corpus, queries, unknown_ids, faults)
+    for split, file in qrels_files(path):
+        files.append(file)
+        rows = read_qrels(file, faults, notes, max_bad)
+        qrels[split] = _known(file, rows, corpus, queries, unknown_ids, faults)
     if not qrels:
         raise DataError(
             f"{path / 'qrels'}: holds none of {', '.join(f'{split}.tsv' for split in SPLITS)}.",
             hint="add qrels with the columns query-id, corpus-id, score.",
         )
     hashes = {file.relative_to(path).as_posix(): sha256_of(file) for file in files}
-    return RetrievalData(path, corpus, queries, qrels, faults=tuple(faults), files=hashes)
+    return RetrievalData(path, corpus, queries, qrels, faults=tuple(faults), notes=notes, files=hashes)
 
 
 def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
@@ -86,7 +86,12 @@ def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
                     file.write(f"{row['query_id']}\t{row['corpus_id']}\t{row['grade']}\n")
 
 
-def read_corpus(path: str | Path, faults: list[Fault] | None = None, max_bad: float = MAX_BAD_SHARE) -> pa.Table:
+def read_corpus(
+    path: str | Path,
+    faults: list[Fault] | None = None,
+    max_bad: float = MAX_BAD_SHARE,
+    notes: Notes | None = None,
+) -> pa.Table:
     """The documents of a JSONL file with the fields ``_id``, ``title`` (may be missing) and ``text``.
 
     All other fields are kept as JSON text in the column ``metadata``. An empty text is kept (public collections have
@@ -96,17 +101,23 @@ def read_corpus(path: str | Path, faults: list[Fault] | None = None, max_bad: fl
         path: the file.
         faults: where to list the rows that were left out; without it the first of them are logged as warnings.
         max_bad: share of bad rows that is allowed, 0..1.
+        notes: where to count peculiarities of the rows that stay.
 
     Raises:
         DataError: the file is missing, empty or too broken.
     """
+    notes = Notes() if notes is None else notes
 
-    def document(row: dict[str, Any]) -> tuple[Any, ...] | str:
+    def document(row: dict[str, Any], line: int) -> tuple[Any, ...] | str:
         title, text = row.get("title") or "", row.get("text")
         if not isinstance(text, str):
-            return "text is missing" if "text" not in row else "text is not a string"
+            return "text is missing" if "text" not in row else f"text is {type_name(text)}"
         if not isinstance(title, str):
-            return "title is not a string"
+            return f"title is {type_name(title)}"
+        if "title" not in row:
+            notes.add("no title", Path(path), line)
+        if not text.strip():
+            notes.add("text is empty", Path(path), line, title)
         known = {"_id", "title", "text"}
         metadata = {key: value for key, value in row.items() if key not in known}
         if row.get("metadata") == {}:
@@ -115,7 +126,7 @@ def read_corpus(path: str | Path, faults: list[Fault] | None = None, max_bad: fl
 
     expected = 'rows like {"_id": "d1", "title": "", "text": "..."}'
     found: list[Fault] = []
-    corpus = _read_by_id(Path(path), CORPUS_SCHEMA, document, expected, found, max_bad)
+    corpus = _read_by_id(Path(path), CORPUS_SCHEMA, document, expected, found, max_bad, notes)
     if faults is None:
         report(found)
     else:
@@ -123,23 +134,25 @@ def read_corpus(path: str | Path, faults: list[Fault] | None = None, max_bad: fl
     return corpus
 
 
-def _read_queries(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:
-    def query(row: dict[str, Any]) -> tuple[Any, ...] | str:
+def _read_queries(path: Path, faults: list[Fault], max_bad: float, notes: Notes) -> pa.Table:
+    def query(row: dict[str, Any], _line: int) -> tuple[Any, ...] | str:
         text = row.get("text")
         if not isinstance(text, str):
-            return "text is missing" if "text" not in row else "text is not a string"
+            return "text is missing" if "text" not in row else f"text is {type_name(text)}"
         return (text,) if text.strip() else "text is empty"
 
-    return _read_by_id(path, QUERIES_SCHEMA, query, 'rows like {"_id": "q1", "text": "..."}', faults, max_bad)
+    expected = 'rows like {"_id": "q1", "text": "..."}'
+    return _read_by_id(path, QUERIES_SCHEMA, query, expected, faults, max_bad, notes)
 
 
 def _read_by_id(
     path: Path,
     schema: pa.Schema,
-    fields: Callable[[dict[str, Any]], tuple[Any, ...] | str],
+    fields: Callable[[dict[str, Any], int], tuple[Any, ...] | str],
     expected: str,
     faults: list[Fault],
     max_bad: float,
+    notes: Notes,
 ) -> pa.Table:
     """Rows with a distinct ``_id``; ``fields`` gives the other columns, or the kind of fault."""
     log = FaultLog(path)
@@ -155,16 +168,17 @@ def _read_by_id(
     for line, row in read_rows(path, log):
         row_id = row.get("_id")
         if isinstance(row_id, int) and not isinstance(row_id, bool):
+            log.note("_id is a number", line, row_id)
             row_id = str(row_id)
         if not isinstance(row_id, str) or not row_id:
-            log.add("_id is missing or not a string", line, row.get("_id"))
+            log.add("_id is missing or not a string", line, row.get("_id"), str(row))
             continue
         if row_id in seen:
-            log.add("_id stands twice", line, row_id)
+            log.add("_id stands twice", line, row_id, str(row))
             continue
-        values = fields(row)
+        values = fields(row, line)
         if isinstance(values, str):
-            log.add(values, line, row_id)
+            log.add(values, line, row_id, str(row))
             continue
         seen.add(row_id)
         block.append((row_id, *values))
@@ -173,38 +187,8 @@ def _read_by_id(
     flush()
     log.check(expected, max_bad)
     faults.extend(log.faults)
+    notes.merge(log.notes)
     return pa.Table.from_batches(batches, schema=schema)
-
-
-def _read_qrels(path: Path, faults: list[Fault], max_bad: float) -> list[tuple[int, str, str, int]]:
-    log = FaultLog(path)
-    grades: dict[tuple[str, str], int] = {}
-    rows = []
-    columns = ("query-id", "corpus-id", "score")
-    for line, row in read_rows(path, log):
-        if not set(columns) <= row.keys():
-            raise DataError(
-                f"{path}:1: needs the columns {', '.join(columns)}; the header has {', '.join(row)}.",
-                hint="give the file a tab-separated header with these three names.",
-            )
-        pair = (row["query-id"], row["corpus-id"])
-        try:
-            grade = int(row["score"])
-        except ValueError:
-            log.add("score is not an integer", line, row["score"])
-            continue
-        if abs(grade) > HIGHEST_GRADE:
-            log.add("score is beyond any grade", line, row["score"])
-            continue
-        if pair in grades:
-            if grades[pair] != grade:
-                log.add("pair stands twice with different scores", line, f"{pair[0]} {pair[1]}")
-            continue
-        grades[pair] = grade
-        rows.append((line, *pair, grade))
-    log.check("rows of query-id, corpus-id, score (an integer), separated by tabs", max_bad)
-    faults.extend(log.faults)
-    return rows
 
 
 def _known(
@@ -217,10 +201,14 @@ def _known(
 ) -> pa.Table:
     """The qrels whose ids exist."""
     documents, query_ids = set(corpus["id"].to_pylist()), set(queries["id"].to_pylist())
+    left_out = {fault.found for fault in faults}
     unknown = [
-        Fault("unknown id in qrels", path, line, f"{kind} {value!r}")
+        Fault(f"{name} that was left out" if value in left_out else f"{name} that {lacking}", path, line, value)
         for line, query_id, corpus_id, _ in rows
-        for kind, value, known in (("query-id", query_id, query_ids), ("corpus-id", corpus_id, documents))
+        for name, lacking, value, known in (
+            ("query-id", "the queries do not have", query_id, query_ids),
+            ("corpus-id", "the corpus does not have", corpus_id, documents),
+        )
         if value not in known
     ]
     if unknown and unknown_ids == "error":

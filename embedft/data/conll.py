@@ -1,7 +1,7 @@
 """Read token tags in CoNLL's form: a token and its tag on each line, a blank line after each sentence.
 
 The first column is the token, the last one the tag; columns are separated by tabs, or by white space where there is no
-tab. Tags are BIO; an ``I-`` that begins an entity (the older IOB1 form) is read as ``B-`` and counted.
+tab. Tags are BIO; an ``I-`` that follows an ``O`` (the older IOB1 form) is read as ``B-`` and counted.
 """
 
 from __future__ import annotations
@@ -67,19 +67,13 @@ def _sentence(lines: list[tuple[int, str]], log: FaultLog) -> Iterator[tuple[int
         tags.append(fields[-1].strip())
     if spaced:
         log.note("sentence with spaces for tabs", begin)
-    mended = _begun(tags)
-    if mended != tags:
-        log.note("I- without B-", begin, next(old for old, new in zip(tags, mended, strict=True) if old != new))
-    yield begin, {"tokens": tokens, "tags": mended}
-
-
-def _begun(tags: list[str]) -> list[str]:
-    """The tags with ``B-`` where an ``I-`` follows no tag of its own type."""
-    mended = []
     before = "O"
-    for tag in tags:
-        if tag.startswith("I-") and before[2:] != tag[2:]:
-            tag = f"B-{tag[2:]}"
-        mended.append(tag)
+    mended = list(tags)
+    for place, tag in enumerate(tags):
+        if tag.startswith("I-") and before == "O":
+            mended[place] = f"B-{tag[2:]}"
+            log.note("I- without B-", begin, tag)
+        elif tag.startswith("I-") and before[2:] != tag[2:]:
+            log.note("I- after another type", begin, f"{before} {tag}")
         before = tag
-    return mended
+    yield begin, {"tokens": tokens, "tags": mended}

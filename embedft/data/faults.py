@@ -63,6 +63,11 @@ class Notes:
         if self.counts[key] <= SHOWN:
             self.examples.setdefault(key, []).append(Fault(kind, path, line, shortened(found)))
 
+    def merge(self, other: Notes) -> None:
+        """Take in the notes of another file."""
+        self.counts.update(other.counts)
+        self.examples.update(other.examples)
+
 
 @dataclass
 class FaultLog:

@@ -46,7 +46,7 @@ def text_of(row: Row, column: str, role: str) -> str:
     """
     if column not in row:
         raise BadRowError(f"{role} is missing")
-    value = row[column]
+    value: Any = row[column]
     if not isinstance(value, str):
         raise BadRowError(f"{role} is {type_name(value)}")
     if not value:

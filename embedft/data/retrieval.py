@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedft.data.faults import Fault
+from embedft.data.faults import Fault, Notes
 from embedft.errors import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -43,6 +43,7 @@ class RetrievalData:
         qrels: split name -> columns query_id, corpus_id, grade; every id exists, no pair stands twice.
         pairs: split name -> columns anchor, positive, negatives, where the source gave pairs.
         faults: rows that were left out.
+        notes: peculiarities of rows that stayed.
         files: file name -> SHA-256, of everything that was read.
     """
 
@@ -52,6 +53,7 @@ class RetrievalData:
     qrels: Mapping[str, pa.Table]
     pairs: Mapping[str, pa.Table] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
+    notes: Notes = field(default_factory=Notes)
     files: Mapping[str, str] = field(default_factory=dict)
 
     def document_texts(self) -> list[str]:

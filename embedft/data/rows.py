@@ -200,7 +200,8 @@ def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
         if len(fields) != len(header):
             log.rows += 1
             raw = "\t".join(fields)
-            log.add("wrong number of columns", begins, f"{len(fields)} where the header has {len(header)}", raw)
+            kind = "too many columns" if len(fields) > len(header) else "too few columns"
+            log.add(kind, begins, f"{len(fields)} where the header has {len(header)}", raw)
             continue
         yield begins, dict(zip(header, fields, strict=True))
 
