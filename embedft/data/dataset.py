@@ -220,22 +220,7 @@ def _files(path: str | Path | Sequence[str | Path], scratch: Path) -> list[tuple
     if where == STDIN or where.is_file():
         return [(SPLIT_NAMES.get(split_name(where), "train"), where)]
     if where.is_dir():
-        if (where / "dataset_dict.json").is_file() or (where / "state.json").is_file():
-            return _from_datasets(where, scratch)
-        found = [file for file in sorted(where.iterdir()) if _readable(file)]
-        if not found:
-            raise DataError(
-                f"{where}: holds neither corpus.jsonl (a BEIR folder) nor a file of {', '.join(SUFFIXES)}.",
-                hint="see the README for the forms that data may have.",
-            )
-        stems: dict[str, Path] = {}
-        for file in found:
-            other = stems.setdefault(bare_stem(file), file)
-            if other != file:
-                raise DataError(
-                    f"{where}: holds {other.name} and {file.name}; which is meant?", hint="keep one file a split."
-                )
-        return [(split_name(file), file) for file in found]
+        return _in_folder(where, scratch)
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         matched = [Path(name) for name in sorted(names)]
@@ -245,6 +230,24 @@ def _files(path: str | Path | Sequence[str | Path], scratch: Path) -> list[tuple
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not where.parent.exists():
         return _from_hub(str(path), scratch)
     raise DataError(f"{path}: no such file or folder.", hint="check the path.")
+
+
+def _in_folder(folder: Path, scratch: Path) -> list[tuple[str, Path]]:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _from_datasets(folder, scratch)
+    found = [file for file in sorted(folder.iterdir()) if _readable(file)]
+    if not found:
+        raise DataError(
+            f"{folder}: holds neither corpus.jsonl (a BEIR folder) nor a file of {', '.join(SUFFIXES)}.",
+            hint="see the README for the forms that data may have.",
+        )
+    stems: dict[str, Path] = {}
+    for file in found:
+        other = stems.setdefault(bare_stem(file), file)
+        if other != file:
+            names = f"{other.name} and {file.name}"
+            raise DataError(f"{folder}: holds {names}; which is meant?", hint="keep one file a split.")
+    return [(split_name(file), file) for file in found]
 
 
 def _readable(file: Path) -> bool:

@@ -149,8 +149,7 @@ def _label(value: Any, line: int, log: FaultLog) -> str:
         raise BadRowError("label is empty")
     if value != value.strip():
         log.note("white space around the label", line, value)
-        value = value.strip()
-    return value
+    return str(value).strip()
 
 
 def document(row: Row, columns: Columns, line: int, _log: FaultLog) -> tuple[Any, ...]:

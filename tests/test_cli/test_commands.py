@@ -217,13 +217,18 @@ def test_a_disk_that_fills_in_a_build_keeps_the_old_index(cli, small_disk, encod
     assert len(Index.open(small_disk / "idx", encoder)) == 48
 
 
+def heed_interrupts():
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_control_c_exits_with_130_and_the_run_can_go_on(tmp_path, cli):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "embedft", "train", "--data", str(GARDEN), "-o", str(out)]
     settings = ["--set", "training.max_steps=400", "--set", "training.eval_every=2", "--set", "training.batch_size=8"]
     child = subprocess.Popen(
         [*command, *settings, "--set", "training.patience=999"], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}, preexec_fn=heed_interrupts,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(out.glob("checkpoints/*/complete.json")) and time.monotonic() < deadline:
@@ -250,7 +255,7 @@ def test_control_c_while_an_index_is_built_leaves_nothing(tmp_path):
     )
     child = subprocess.Popen(
         [sys.executable, "-m", "embedft", "index", "build", tmp_path / "big.jsonl", "--model", str(BUNDLED_PATH),
-         "-o", tmp_path / "idx"], stderr=subprocess.PIPE, text=True,
+         "-o", tmp_path / "idx"], stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (tmp_path / "idx").exists() and time.monotonic() < deadline:

@@ -47,7 +47,10 @@ def test_a_few_bad_rows_are_left_out_and_listed(garden):
         file.write('{"_id": "extra", "text": null}\n{"_id": cut off\n')
     data = read_retrieval(garden, max_bad=0.05)
     assert data.corpus.num_rows == 48
-    assert [(fault.kind, fault.line) for fault in data.faults] == [("text is a number", 49), ("not valid JSON", 50)]
+    assert [(fault.kind, fault.line) for fault in data.faults] == [
+        ("text is null", 49),
+        ("not valid JSON: cut off", 50),
+    ]
     with pytest.raises(DataError, match=r"corpus\.jsonl: 2 of 50 rows are bad"):
         read_retrieval(garden, max_bad=0.01)
 
@@ -87,7 +90,7 @@ def test_unknown_ids_in_qrels_are_refused_or_dropped(garden):
         file.write("q1\tnowhere\t1\nnobody\tfern-care\t1\n")
     with pytest.raises(DataError, match=r"test\.tsv: 2 of 26 rows name ids") as caught:
         read_retrieval(garden)
-    assert "test.tsv:26: unknown id in qrels (corpus-id 'nowhere')" in caught.value.message
+    assert "test.tsv:26: corpus-id that the corpus does not have (nowhere)" in caught.value.message
     assert "drop" in caught.value.hint
     data = read_retrieval(garden, unknown_ids="drop")
     assert data.qrels["test"].num_rows == 24
@@ -181,7 +184,7 @@ def test_a_folder_of_pairs_has_its_files_as_splits(tmp_path):
 def test_two_files_for_one_split_are_refused(tmp_path):
     write_pairs(tmp_path / "train.jsonl")
     write_pairs(tmp_path / "train.csv")
-    with pytest.raises(DataError, match=r"train\.jsonl and train\.csv; which is meant"):
+    with pytest.raises(DataError, match=r"train\.csv and train\.jsonl; which is meant"):
         read_retrieval(tmp_path)
 
 
