@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def near_pairs(
     hashes, starts = shingle_hashes(texts)
     signatures = _signatures(hashes, starts, seed, show_progress=show_progress)
     candidates = _candidates(signatures)
-    # The signature estimates the index with a standard error below 0.0625; three of these below the threshold is no pair.
+    # The signature estimates the index with a standard error below 0.0625; a pair far below the threshold is none.
     agreement = np.empty(len(candidates), np.float32)
     for begin in range(0, len(candidates), BLOCK):
         left, right = candidates[begin : begin + BLOCK].T
@@ -86,7 +87,7 @@ def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     hashes = np.empty(starts[-1], np.uint32)
     # A window every byte, those across two texts left out, in blocks of whole texts.
     edges = np.unique(np.append(np.searchsorted(begins, np.arange(0, begins[-1], 16 * BLOCK)), len(raw)))
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges.tolist()):
         part = data[begins[first] : begins[last]]
         windows = np.zeros(max(len(part) - SHINGLE + 1, 0), np.uint64)
         for place in range(SHINGLE):
@@ -111,7 +112,7 @@ def _signatures(hashes: np.ndarray, starts: np.ndarray, seed: int, *, show_progr
     signatures = np.empty((count, BANDS * BAND), np.uint32)
     edges = np.unique(np.append(np.searchsorted(starts[:-1], np.arange(0, starts[-1], BLOCK)), count))
     with progress("signatures", count, "texts", enabled=show_progress) as advance:
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise(edges.tolist()):
             part = hashes[starts[first] : starts[last]]
             begins = starts[first:last] - starts[first]
             scratch = np.empty_like(part)

@@ -58,7 +58,7 @@ def test_a_few_bad_rows_are_left_out_and_listed(garden):
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        (b"\xff\xfe{}\n", "not UTF-8"),
+        (b"\xff\xfe{}\n", "not valid JSON: plain text"),
         (b"[1, 2]\n", "not a JSON object"),
         (b'{"text": "no id"}\n', "_id is missing"),
         (b'{"_id": "tomato-place", "text": "again"}\n', "_id stands twice"),
