@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embedft.data.dataset import Dataset
+from embedft.data.near import THRESHOLD, duplicate_groups, normalised
 from embedft.data.retrieval import RetrievalData
 
 EXAMPLES = 3
@@ -134,3 +136,72 @@ def _leak(kind: str, split: str, texts: Iterable[str], total: int, *, severe: bo
         tuple(text[:EXAMPLE_LENGTH] for text in found[:EXAMPLES]),
         severe,
     )
+
+
+def between(data: Dataset, other: Dataset, threshold: float | None = THRESHOLD) -> list[Leak]:
+    """What the training rows of ``data`` share with the other splits, or with all splits of another data set.
+
+    Texts of different kinds are compared text by text; two sets of scored pairs or of pairs pair by pair, as they stand
+    and swapped. Kinds: ``exact``, ``swapped pair``, ``normalised`` (case, punctuation, white space), ``near duplicate``.
+    Each judged row counts once, for the first of these that holds.
+
+    Args:
+        data: its split ``train`` (every split, where it has none) is what a model learns.
+        other: ``data`` itself for its own splits, or the data a model is to be judged on.
+        threshold: of near duplicates; None leaves them out.
+    """
+    same_kind = data.kind == other.kind and data.kind in ("pairs", "scored pairs")
+    trained = [row for name, rows in _rows(data, same_kind).items() if name == "train" for row in rows]
+    if other is data and not trained:
+        return []
+    trained = trained or [row for rows in _rows(data, same_kind).values() for row in rows]
+    leaks: list[Leak] = []
+    for name, rows in _rows(other, same_kind).items():
+        if other is data and name == "train":
+            continue
+        split = name if other is data else f"{other.path.name}/{name}"
+        leaks += _row_leaks(trained, rows, split, threshold)
+    return leaks
+
+
+def _rows(data: Dataset, whole_pairs: bool) -> dict[str, list[tuple[str, ...]]]:
+    """Split -> the texts of each row: both of a pair, or one a row."""
+    if data.retrieval is not None:
+        return {name: [(text,) for text in data.retrieval.judged_queries(name)[1]] for name in data.retrieval.qrels}
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for split, table in data.splits.items():
+        if data.kind == "tags":
+            columns = [[" ".join(tokens) for tokens in table["tokens"].to_pylist()]]
+        else:
+            columns = [column.to_pylist() for column in data.texts(split).values()]
+        rows = list(zip(*columns, strict=True))
+        found[split] = rows if whole_pairs else [(text,) for row in rows for text in row]
+    return found
+
+
+def _row_leaks(
+    trained: list[tuple[str, ...]], judged: list[tuple[str, ...]], split: str, threshold: float | None
+) -> list[Leak]:
+    if not trained or not judged:
+        return []
+    exact = set(trained)
+    swapped = {row[::-1] for row in exact}
+    joined = ["\x1f".join(sorted(normalised(text) for text in row)) for row in (*trained, *judged)]
+    _, same, near = duplicate_groups(joined, threshold)
+    first = len(trained)
+    found: dict[str, list[str]] = {"exact": [], "swapped pair": [], "normalised": [], "near duplicate": []}
+    for number, row in enumerate(judged, start=first):
+        kind = (
+            "exact"
+            if row in exact
+            else "swapped pair"
+            if len(row) > 1 and row in swapped
+            else "normalised"
+            if same[number] < first
+            else "near duplicate"
+            if near[number] < first
+            else ""
+        )
+        if kind:
+            found[kind].append(" | ".join(row))
+    return [_leak(kind, split, texts, len(judged), severe=True) for kind, texts in found.items() if texts]

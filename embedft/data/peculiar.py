@@ -22,7 +22,9 @@ SEPARATOR = re.compile("[\u2028\u2029\x85]")
 ODD_SPACE = re.compile("[\u00a0\u202f\u2000-\u200a\u3000]")
 FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 STACKED = re.compile("[\u0300-\u036f]{3,}")
-HTML_TAG = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|li|ul|ol|td|tr|table|h[1-6]|img|sup|sub|code|pre)\b[^<>]*>", re.I)
+HTML_TAG = re.compile(
+    r"</?(?:p|br|div|span|a|b|i|em|strong|li|ul|ol|td|tr|table|h[1-6]|img|sup|sub|code|pre)\b[^<>]*>", re.I
+)
 HTML_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6}|#x[0-9a-f]{1,5});", re.I)
 NON_ASCII = re.compile("[^\x20-\x7e]")
 

@@ -127,7 +127,7 @@ def broken(tmp_path, name):
     elif name == "wrong_columns":
         shutil.rmtree(root)
         root.mkdir()
-        (root / "train.csv").write_text("question,answer\nq,a\n")
+        (root / "train.csv").write_text("left,right\nq,a\n")
     return root
 
 
@@ -135,8 +135,8 @@ def broken(tmp_path, name):
     ("name", "parts"),
     [
         ("empty_corpus", ("corpus.jsonl: is empty",)),
-        ("unknown_ids", ("train.tsv: 1 of 57 rows", "corpus-id 'nowhere'", "--unknown-ids drop")),
-        ("wrong_columns", ("train.csv:2: has no column 'anchor'", "question, answer")),
+        ("unknown_ids", ("train.tsv: 1 of 57 rows", "does not have (nowhere)", "--unknown-ids drop")),
+        ("wrong_columns", ("train.csv:2: cannot tell", "left, right")),
     ],
 )
 def test_broken_data_is_one_message(cli, tmp_path, name, parts):
