@@ -131,13 +131,10 @@ def _reader_findings(data: Dataset) -> list[Finding]:
         Finding(kind, path.name, len(faults), True, [f"{fault.line}: {fault.found}" for fault in faults[:SHOWN]])
         for (kind, path), faults in bad.items()
     ]
-    found += [
-        Finding(
-            kind, path.name, count, False, [f"{note.line}: {note.found}" for note in data.notes.examples[kind, path]]
-        )
-        for (kind, path), count in data.notes.counts.items()
-        if not _usual(kind, path, count, data)
-    ]
+    for (kind, path), count in data.notes.counts.items():
+        if not _usual(kind, path, count, data):
+            examples = [f"{note.line}: {note.found}" for note in data.notes.examples[kind, path]]
+            found.append(Finding(kind, path.name, count, False, examples))
     return found
 
 
@@ -155,10 +152,7 @@ def _texts(data: Dataset) -> dict[tuple[str, str], list[str]]:
             ("queries", "text"): data.retrieval.queries["text"].to_pylist(),
         }
     if data.kind == "tags":
-        return {
-            (name, "tokens"): [" ".join(row) for row in table["tokens"].to_pylist()]
-            for name, table in data.splits.items()
-        }
+        return {(split, "tokens"): row_keys(data, table) for split, table in data.splits.items()}
     found = {}
     for split, table in data.splits.items():
         for column in data.texts(split):
@@ -180,9 +174,8 @@ def _column(texts: list[str], count_tokens: CountTokens | None, max_length: int)
         lengths = np.fromiter((len(text.split()) for text in sample), np.int64, len(sample))
     else:
         lengths = count_tokens(sample)
-    counts, edges = (
-        np.histogram(lengths, BINS, (0, max(float(np.quantile(lengths, 0.99)), 1))) if len(lengths) else ([], [])
-    )
+    longest = max(float(np.quantile(lengths, 0.99)), 1.0) if len(lengths) else 1.0
+    counts, edges = np.histogram(lengths, BINS, (0, longest))
     seen: Counter[str] = Counter()
     for text in sample:
         found = scripts(text)
@@ -223,11 +216,12 @@ def _peculiar(texts: list[str], split: str, column: str, data: Dataset) -> list[
         if text.isascii():
             continue
         seen = scripts(text)
-        finding = mixed if seen and expected not in seen else blended if len(seen) > 1 else None
-        if finding is not None:
-            finding.count += 1
-            if finding.count <= SHOWN:
-                finding.examples.append(f"{_line(data, split, column, number)}: {shortened(text)}")
+        if not seen or seen == {expected}:
+            continue
+        odd = blended if expected in seen else mixed
+        odd.count += 1
+        if odd.count <= SHOWN:
+            odd.examples.append(f"{_line(data, split, column, number)}: {shortened(text)}")
     return [*found.values(), *(finding for finding in (mixed, blended) if finding.count)]
 
 
@@ -285,10 +279,7 @@ def _scores(data: Dataset, split: str, table: pa.Table, described: dict[str, Any
         return []
     scores = table["score"].to_numpy()
     counts, _ = np.histogram(scores, BINS, (0, 1))
-    described["scores"] = {
-        "counts": [int(count) for count in counts],
-        "mean": float(scores.mean()) if len(scores) else 0.0,
-    }
+    described["scores"] = {"counts": [int(count) for count in counts]}
     raw = scores * (data.scale.high - data.scale.low) + data.scale.low
     suspects = np.flatnonzero(on_another_scale(raw, data.scale))
     if not len(suspects):
@@ -303,9 +294,8 @@ def _labels(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding]:
     if data.kind not in ("labelled texts", "tags"):
         return []
     column = "labels" if data.kind == "labelled texts" else "tags"
-    counts = {
-        name: Counter(table[column].combine_chunks().flatten().to_pylist()) for name, table in data.splits.items()
-    }
+    every = {split: table[column].combine_chunks().flatten() for split, table in data.splits.items()}
+    counts = {split: Counter(values.to_pylist()) for split, values in every.items()}
     found = []
     for split, each in counts.items():
         splits[split]["labels"] = dict(each.most_common())
@@ -322,9 +312,8 @@ def _labels(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding]:
         if "train" in counts and split != "train":
             new = {label: count for label, count in each.items() if label not in counts["train"]}
             if new:
-                found.append(
-                    Finding("label that train does not have", split, sum(new.values()), False, list(new)[:SHOWN])
-                )
+                kind = "label that train does not have"
+                found.append(Finding(kind, split, sum(new.values()), False, list(new)[:SHOWN]))
     return found
 
 
@@ -332,7 +321,9 @@ def _retrieval(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding
     """Queries without judgments or positives, documents that no query needs, documents and queries that stand twice."""
     retrieval = data.retrieval
     assert retrieval is not None  # the kind says so
-    judged, relevant, needed = set(), set(), set()
+    judged: set[str] = set()
+    relevant: set[str] = set()
+    needed: set[str] = set()
     for name, table in retrieval.qrels.items():
         grades = table["grade"].to_numpy()
         queries, documents = table["query_id"].to_pylist(), table["corpus_id"].to_pylist()
@@ -350,13 +341,11 @@ def _retrieval(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding
     unneeded = retrieval.corpus.num_rows - len(needed)
     splits["documents"]["needed_by_no_query"] = unneeded
     found = [Finding(kind, "queries", len(rows), False, rows[:SHOWN]) for kind, rows in lists.items() if rows]
-    for name, texts in _texts(data).items():
+    for (part, _), texts in _texts(data).items():
         exact, same, _ = duplicate_groups(texts, None)
         own = np.arange(len(texts))
-        for kind, rows in (("exact duplicate", exact != own), ("near duplicate", (same != own) & (exact == own))):
-            places = np.flatnonzero(rows)
+        for kind, repeated in (("exact duplicate", exact != own), ("near duplicate", (same != own) & (exact == own))):
+            places = np.flatnonzero(repeated)
             if len(places):
-                found.append(
-                    Finding(kind, name[0], len(places), False, [shortened(texts[row]) for row in places[:SHOWN]])
-                )
+                found.append(Finding(kind, part, len(places), False, [shortened(texts[row]) for row in places[:SHOWN]]))
     return found

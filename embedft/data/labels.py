@@ -20,7 +20,7 @@ def typos(counts: Counter[str]) -> dict[str, tuple[str, str]]:
     two swapped) of a label that is at least `RARER` times as frequent.
     """
     found: dict[str, tuple[str, str]] = {}
-    order = {label: count for label, count in counts.most_common()}
+    order = dict(counts.most_common())
     for label, count in order.items():
         for other, frequent in order.items():
             if frequent < RARER * count:
@@ -35,7 +35,7 @@ def typos(counts: Counter[str]) -> dict[str, tuple[str, str]]:
 def _difference(label: str, other: str) -> str:
     if label.casefold() == other.casefold():
         return "other case"
-    if FORM.sub("", label).casefold() == FORM.sub("", other).casefold():
+    if FORM.sub("_", label).casefold() == FORM.sub("_", other).casefold():
         return "other separators"
     # Numbered and very short labels differ in one letter by nature.
     if min(len(label), len(other)) < 5 or re.sub(r"\d", "", label) == re.sub(r"\d", "", other):

@@ -142,8 +142,8 @@ def between(data: Dataset, other: Dataset, threshold: float | None = THRESHOLD) 
     """What the training rows of ``data`` share with the other splits, or with all splits of another data set.
 
     Texts of different kinds are compared text by text; two sets of scored pairs or of pairs pair by pair, as they stand
-    and swapped. Kinds: ``exact``, ``swapped pair``, ``normalised`` (case, punctuation, white space), ``near duplicate``.
-    Each judged row counts once, for the first of these that holds.
+    and swapped. Kinds: ``exact``, ``swapped pair``, ``normalised`` (but for case, punctuation, white space),
+    ``near duplicate``. Each judged row counts once, for the first of these that holds.
 
     Args:
         data: its split ``train`` (every split, where it has none) is what a model learns.

@@ -31,6 +31,8 @@ NON_ASCII = re.compile("[^\x20-\x7e]")
 
 def is_double_encoded(text: str) -> bool:
     """Whether UTF-8 was read as an older encoding and saved again ("Ã¤" for "ä"), by ``ftfy``."""
+    # A next-line character is a fault of its own.
+    text = text.replace("\x85", "")
     return bool(ftfy.badness.is_bad(text)) and ftfy.fix_encoding(text) != text
 
 
