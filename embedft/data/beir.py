@@ -70,20 +70,25 @@ def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
         DiskFullError: the disk ran full.
     """
     with atomic_directory(path, force=force, ours=is_beir) as staged:
-        with (staged / "corpus.jsonl").open("w", encoding="utf-8") as file:
-            for row in data.corpus.to_pylist():
-                metadata = json.loads(row["metadata"]) if row["metadata"] else {}
-                document = {"_id": row["id"], "title": row["title"], "text": row["text"], **metadata}
-                file.write(json.dumps(document, ensure_ascii=False) + "\n")
-        with (staged / "queries.jsonl").open("w", encoding="utf-8") as file:
-            for row in data.queries.to_pylist():
-                file.write(json.dumps({"_id": row["id"], "text": row["text"]}, ensure_ascii=False) + "\n")
-        (staged / "qrels").mkdir()
-        for split, qrels in data.qrels.items():
-            with (staged / "qrels" / f"{split}.tsv").open("w", encoding="utf-8") as file:
-                file.write("query-id\tcorpus-id\tscore\n")
-                for row in qrels.to_pylist():
-                    file.write(f"{row['query_id']}\t{row['corpus_id']}\t{row['grade']}\n")
+        write_beir_into(data, staged)
+
+
+def write_beir_into(data: RetrievalData, folder: Path) -> None:
+    """Write the files of a BEIR folder into an empty one."""
+    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as file:
+        for row in data.corpus.to_pylist():
+            metadata = json.loads(row["metadata"]) if row["metadata"] else {}
+            document = {"_id": row["id"], "title": row["title"], "text": row["text"], **metadata}
+            file.write(json.dumps(document, ensure_ascii=False) + "\n")
+    with (folder / "queries.jsonl").open("w", encoding="utf-8") as file:
+        for row in data.queries.to_pylist():
+            file.write(json.dumps({"_id": row["id"], "text": row["text"]}, ensure_ascii=False) + "\n")
+    (folder / "qrels").mkdir()
+    for split, qrels in data.qrels.items():
+        with (folder / "qrels" / f"{split}.tsv").open("w", encoding="utf-8") as file:
+            file.write("query-id\tcorpus-id\tscore\n")
+            for row in qrels.to_pylist():
+                file.write(f"{row['query_id']}\t{row['corpus_id']}\t{row['grade']}\n")
 
 
 def read_corpus(

@@ -192,4 +192,6 @@ def other_fields(row: Row, columns: Columns) -> str | None:
         return None
     used = {name for names in columns.values() for name in names}
     others = {name: value for name, value in row.items() if name not in used}
+    if set(others) == {"metadata"} and (others["metadata"] is None or isinstance(others["metadata"], dict)):
+        others = others["metadata"] or {}
     return json.dumps(others, ensure_ascii=False, default=str) if others else None
