@@ -189,6 +189,7 @@ def _clean_retrieval(data: Dataset, config: CleanConfig, changes: Changes) -> Da
 def _mapped(table: pa.Table, column: str, config: CleanConfig, changes: Changes) -> pa.Table:
     place = table.schema.get_field_index(column)
     values = table[column].to_pylist()
+    mended: list[Any]
     if pa.types.is_list(table.schema.field(place).type):
         mended = [[clean_text(text, config.steps, changes) for text in row] for row in values]
     else:

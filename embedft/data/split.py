@@ -1,0 +1,240 @@
+"""Split a data set so that no text, and no near duplicate of one, stands on two sides.
+
+Rows that share a text (but for case, punctuation and white space), a near duplicate, a group or a parent row are one
+component, and components move as a whole. Which one goes where depends on the texts and the seed, not on the order of
+the rows. Rows of a graph that hangs together, such as pairs of a few recurring sentences, may leave one large
+component; it goes to the largest side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from embedft.data.check import row_keys
+from embedft.data.dataset import Dataset
+from embedft.data.near import THRESHOLD, duplicate_groups, groups, normalised
+from embedft.data.retrieval import RetrievalData, document_text
+from embedft.errors import DataError
+
+NAMES = ("train", "dev", "test")
+# Written by augmentation, so that a row and what was made of it stay together.
+PARENT = "parent"
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How rows are divided.
+
+    Attributes:
+        ratios: share of each side, in any unit: ``{"train": 80, "dev": 10, "test": 10}``.
+        group: a metadata field; rows with one value stay together.
+        time: a metadata field; earlier rows come first (text that sorts, such as ISO dates, or numbers).
+        shots: so many rows of each class go to train, all others to the last side.
+        threshold: Jaccard index of near duplicates.
+        seed: another seed, another choice.
+    """
+
+    ratios: Mapping[str, float]
+    group: str | None = None
+    time: str | None = None
+    shots: int | None = None
+    threshold: float = THRESHOLD
+    seed: int = 0
+
+
+def parse_ratios(text: str) -> dict[str, float]:
+    """``80,10,10`` as train, dev, test; ``80,20`` as train, test.
+
+    Raises:
+        DataError: it is not two or three positive numbers.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or not all(0 < number < 1e9 for number in numbers):
+        raise DataError(f"--ratios {text}: expected two or three positive numbers.", hint="for example 80,10,10.")
+    return dict(zip(NAMES if len(numbers) == 3 else ("train", "test"), numbers, strict=True))
+
+
+def split(data: Dataset, config: SplitConfig) -> Dataset:
+    """The rows of all splits of ``data``, divided anew.
+
+    Raises:
+        DataError: a named field is missing; classes are asked for where there are no labels; or one side would be empty.
+    """
+    if data.retrieval is not None:
+        return replace(data, retrieval=_split_retrieval(data.retrieval, config))
+    table = pa.concat_tables(list(data.splits.values()), promote_options="default").unify_dictionaries()
+    component = _components(data, table, config)
+    keys = [normalised(key) for key in row_keys(data, table)]
+    classes = _classes(data, table)
+    times = _field(table, config.time) if config.time else None
+    side = assign_sides(component, keys, classes, times, config)
+    splits = {name: table.filter(pa.array(side == number)) for number, name in enumerate(config.ratios)}
+    _require_all({name: part.num_rows for name, part in splits.items()}, data)
+    return replace(data, splits=splits)
+
+
+def assign_sides(
+    component: np.ndarray,
+    keys: Sequence[str],
+    classes: Sequence[str] | None,
+    times: Sequence[Any] | None,
+    config: SplitConfig,
+) -> np.ndarray:
+    """The side of each row, (n,) int64, as positions in ``config.ratios``.
+
+    Args:
+        component: number of the component of each row, (n,).
+        keys: text of each row, from which the draw is made.
+        classes: of each row; each side gets its share of every class.
+        times: of each row.
+        config: ratios, shots, seed.
+    """
+    members: dict[int, list[int]] = {}
+    for row, number in enumerate(component.tolist()):
+        members.setdefault(number, []).append(row)
+    parts = list(members.values())
+    if times is not None:
+        parts.sort(key=lambda rows: (max(times[row] for row in rows), min(keys[row] for row in rows)))
+        return _in_order(parts, len(component), config)
+    parts.sort(key=lambda rows: _draw(min(keys[row] for row in rows), config.seed))
+    if config.shots is not None:
+        return _few(parts, classes or [""] * len(component), config)
+    parts.sort(key=len, reverse=True)
+    return _balanced(parts, classes or [""] * len(component), config)
+
+
+def _in_order(parts: list[list[int]], total: int, config: SplitConfig) -> np.ndarray:
+    ends = np.cumsum(list(config.ratios.values())) / sum(config.ratios.values()) * total
+    side = np.empty(total, np.int64)
+    done = 0
+    for rows in parts:
+        side[rows] = min(int(np.searchsorted(ends, done, side="right")), len(ends) - 1)
+        done += len(rows)
+    return side
+
+
+def _few(parts: list[list[int]], classes: Sequence[str], config: SplitConfig) -> np.ndarray:
+    """Components are taken for train while none of their classes has more than its shots."""
+    side = np.full(len(classes), len(config.ratios) - 1, np.int64)
+    taken: Counter[str] = Counter()
+    for rows in parts:
+        wanted = Counter(classes[row] for row in rows)
+        if all(taken[name] + count <= (config.shots or 0) for name, count in wanted.items()):
+            taken += wanted
+            side[rows] = 0
+    return side
+
+
+def _balanced(parts: list[list[int]], classes: Sequence[str], config: SplitConfig) -> np.ndarray:
+    """Each component goes where its classes lack most, the large ones first."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(sorted(classes)))}
+    shares = np.array(list(config.ratios.values())) / sum(config.ratios.values())
+    code = np.array([names[name] for name in classes])
+    lacking = shares[:, None] * np.bincount(code, minlength=len(names))  # (sides, classes)
+    side = np.empty(len(classes), np.int64)
+    for rows in parts:
+        wanted = np.bincount(code[rows], minlength=len(names))
+        present = wanted > 0
+        # Relative to its share a small side is as hungry as a large one; what does not fit goes to the hungriest.
+        need = (lacking[:, present] / shares[:, None]) @ wanted[present]
+        room = lacking.sum(1) >= len(rows)
+        place = int(np.argmax(np.where(room, need, -np.inf))) if room.any() else int(np.argmax(lacking.sum(1)))
+        side[rows] = place
+        lacking[place] -= wanted
+    return side
+
+
+def _draw(text: str, seed: int) -> bytes:
+    salt = seed.to_bytes(16, "little", signed=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
+
+
+def _components(data: Dataset, table: pa.Table, config: SplitConfig) -> np.ndarray:
+    """Number of the component of each row, (n,)."""
+    if data.kind == "tags":
+        columns = [row_keys(data, table)]
+    else:
+        columns = [table[name].to_pylist() for name in data.texts(next(iter(data.splits)))]
+    rows = table.num_rows
+    texts = [text for column in columns for text in column]
+    _, _, near = duplicate_groups(texts, config.threshold)
+    # Nodes: the rows, then the texts.
+    links = [(row, rows + int(near[place * rows + row])) for place in range(len(columns)) for row in range(rows)]
+    for values in (_field(table, config.group) if config.group else None, _parents(data, table)):
+        if values is not None:
+            first: dict[Any, int] = {}
+            links += [(row, first.setdefault(value, row)) for row, value in enumerate(values) if value is not None]
+    return groups(rows + len(texts), links)[:rows]
+
+
+def _parents(data: Dataset, table: pa.Table) -> list[Any] | None:
+    """The original of each augmented row, and of an original itself, by its text; None where nothing is augmented."""
+    found = [json.loads(text).get(PARENT) if text else None for text in table["metadata"].to_pylist()]
+    if not any(found):
+        return None
+    return [parent or key for parent, key in zip(found, row_keys(data, table), strict=True)]
+
+
+def _field(table: pa.Table, name: str) -> list[Any]:
+    values = [json.loads(text).get(name) if text else None for text in table["metadata"].to_pylist()]
+    lacking = sum(value is None for value in values)
+    if lacking:
+        raise DataError(
+            f"{lacking} of {len(values)} rows have no field {name!r}.", hint="name a column that every row has."
+        )
+    return values
+
+
+def _classes(data: Dataset, table: pa.Table) -> list[str] | None:
+    if data.kind == "labelled texts":
+        return ["\x1f".join(sorted(row)) for row in table["labels"].to_pylist()]
+    if data.kind == "scored pairs":
+        # Tenths of the scale, so that each side has low and high ones.
+        return [f"{min(int(score * 10), 9)}" for score in table["score"].to_pylist()]
+    return None
+
+
+def _require_all(counts: Mapping[str, int], data: Dataset) -> None:
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        raise DataError(
+            f"{data.path}: nothing would be left for {empty[0]}: the rows hang together too much, or are too few.",
+            hint="choose other ratios, or a higher --threshold.",
+        )
+
+
+def _split_retrieval(data: RetrievalData, config: SplitConfig) -> RetrievalData:
+    """Judged queries, divided: those that are near duplicates or share a relevant document stay together."""
+    if config.time or config.group or config.shots:
+        raise DataError(f"{data.path}: a BEIR folder is split by ratios alone.", hint="use --ratios.")
+    qrels = pa.concat_tables(list(data.qrels.values()))
+    text_of = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
+    rows = data.corpus.select(["id", "title", "text"]).to_pylist()
+    body_of = {row["id"]: normalised(document_text(row["title"], row["text"])) for row in rows}
+    queries = list(dict.fromkeys(qrels["query_id"].to_pylist()))
+    number_of = {query: number for number, query in enumerate(queries)}
+    _, _, near = duplicate_groups([text_of[query] for query in queries], config.threshold)
+    links = [(number, int(first)) for number, first in enumerate(near)]
+    first_with: dict[str, int] = {}
+    judgments = zip(*(qrels[name].to_pylist() for name in ("query_id", "corpus_id", "grade")), strict=True)
+    for query, document, grade in judgments:
+        if grade > 0:
+            links.append((number_of[query], first_with.setdefault(body_of[document], number_of[query])))
+    component = groups(len(queries), links)
+    side = assign_sides(component, [normalised(text_of[query]) for query in queries], None, None, config)
+    of_row = side[[number_of[query] for query in qrels["query_id"].to_pylist()]]
+    divided = {name: qrels.filter(pa.array(of_row == number)) for number, name in enumerate(config.ratios)}
+    done = replace(data, qrels=divided, pairs={})
+    _require_all({name: table.num_rows for name, table in divided.items()}, Dataset(data.path, "retrieval", {}))
+    return done
