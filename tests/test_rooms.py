@@ -7,6 +7,7 @@ import embedft
 
 ROOT = Path(embedft.__file__).parent
 ROOMS = ["errors", "progress", "config", "artifacts", "data", "encoder", "index", "evaluation", "tasks", "training"]
+ROOMS += ["reports"]
 OUTSIDE = {"cli", "__init__", "__main__"}
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from embedft import __version__
+from embedft.cli.data import data
 from embedft.cli.demo import demo
 from embedft.cli.encode import encode
 from embedft.cli.evaluate import evaluate
@@ -43,7 +44,7 @@ def cli(quiet: bool) -> None:
         logger.addHandler(handler)
 
 
-for command in (demo, train, evaluate, encode, index, search):
+for command in (demo, data, train, evaluate, encode, index, search):
     cli.add_command(command)
 
 

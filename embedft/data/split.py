@@ -69,7 +69,7 @@ def split(data: Dataset, config: SplitConfig) -> Dataset:
     """The rows of all splits of ``data``, divided anew.
 
     Raises:
-        DataError: a named field is missing; classes are asked for where there are no labels; or one side would be empty.
+        DataError: a named field is missing, or one side would be empty.
     """
     if data.retrieval is not None:
         return replace(data, retrieval=_split_retrieval(data.retrieval, config))

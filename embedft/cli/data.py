@@ -1,0 +1,335 @@
+"""``embedft data``: look at data, mend it, split it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedft.cli.options import force_option, json_option
+
+if TYPE_CHECKING:
+    from embedft.data.check import CountTokens, Report
+    from embedft.data.dataset import Dataset
+
+
+class Share(click.ParamType):
+    """``5%`` or ``0.05``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The share, 0..1."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1
+        if not 0 <= share <= 1:
+            self.fail(f"{value!r} is no share: write 5% or 0.05", param, ctx)
+        return share
+
+
+columns_option = click.option("--columns", help="Roles of columns, where names do not tell: anchor=q,positive=a.")
+scale_option = click.option("--scale", help="Of similarity scores, where it is not found out: 0,5.")
+max_bad_option = click.option(
+    "--max-bad", type=Share(), default="5%", show_default=True, help="Share of bad rows beyond which it fails."
+)
+threshold_option = click.option(
+    "--threshold",
+    type=click.FloatRange(0.5, 1),
+    default=0.85,
+    show_default=True,
+    help="Jaccard index from which two texts are near duplicates.",
+)
+output_option = click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="New folder.")
+
+
+@click.group()
+def data() -> None:
+    """Look at data, mend it, split it without leakage.
+
+    PATH is a BEIR folder; a file of JSONL, JSON, CSV, TSV, Parquet, Arrow or CoNLL (text files may be .gz or .zst); a
+    folder of such files, one a split; a glob; a folder written by datasets; a name on the hub; or - for standard input.
+    """
+
+
+def _read(paths: tuple[str, ...], columns: str | None, scale: str | None, max_bad: float) -> Dataset:
+    from embedft.data.dataset import read_dataset
+    from embedft.data.roles import parse_columns
+    from embedft.data.scores import parse_scale
+
+    return read_dataset(
+        paths[0] if len(paths) == 1 else paths,
+        columns=parse_columns(columns) if columns else None,
+        scale=parse_scale(scale) if scale else None,
+        max_bad=max_bad,
+    )
+
+
+@data.command()
+@click.argument("paths", metavar="PATH", nargs=-1, required=True)
+@click.option("--against", help="Other data, for example of a test: what of it stands in PATH?")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Also write the report as an HTML page.")
+@click.option("--quarantine", type=click.Path(path_type=Path), help="Write the bad rows to this file, with reasons.")
+@click.option("--model", default="bundled", show_default=True, help="Whose tokens are counted.")
+@click.option("--max-length", type=click.IntRange(8), default=512, show_default=True, help="Tokens a text is cut at.")
+@columns_option
+@scale_option
+@max_bad_option
+@threshold_option
+@force_option
+@json_option
+def check(
+    paths: tuple[str, ...],
+    against: str | None,
+    output: Path | None,
+    quarantine: Path | None,
+    model: str,
+    max_length: int,
+    columns: str | None,
+    scale: str | None,
+    max_bad: float,
+    threshold: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    r"""Say what a data set holds, what is wrong with it, and what leaks.
+
+    \b
+    embedft data check DATA
+    embedft data check train.jsonl --against test.jsonl -o report.html
+    """
+    from embedft.cli.output import print_json
+    from embedft.data.check import check as check_data
+    from embedft.data.store import write_quarantine
+    from embedft.errors import ArtifactError, DataError
+    from embedft.reports import data_page
+
+    for file in (output, quarantine):
+        if file is not None and file.exists() and not force:
+            raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")
+    found = _read(paths, columns, scale, 1.0)
+    other = _read((against,), columns, scale, 1.0) if against else None
+    report = check_data(
+        found,
+        against=other,
+        count_tokens=_counter(model),
+        max_length=max_length,
+        threshold=threshold,
+        show_progress=not as_json,
+    )
+    if output is not None:
+        output.write_text(data_page(report), encoding="utf-8")
+    if quarantine is not None:
+        write_quarantine(found.faults, quarantine)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print(report)
+    if report.rows and report.bad > max_bad * report.rows:
+        raise DataError(
+            f"{report.path}: {report.bad} of {report.rows} rows are bad, more than the allowed {max_bad:.0%}.",
+            hint="mend them, or leave them out: embedft data clean PATH -o OUT --max-bad 50%.",
+        )
+
+
+def _counter(model: str) -> CountTokens:
+    import numpy as np
+
+    from embedft.encoder import Encoder
+
+    encoder = Encoder.load(model, precision="float32")
+
+    def count(texts: Any) -> np.ndarray:
+        ids = encoder.tokenize(list(texts), max_length=10**9)
+        return np.fromiter(map(len, ids), np.int64, len(ids))
+
+    return count
+
+
+@data.command()
+@click.argument("paths", metavar="PATH", nargs=-1, required=True)
+@output_option
+@click.option("--lower", is_flag=True, help="Lower-case all texts.")
+@click.option("--punctuation", is_flag=True, help="Take punctuation out.")
+@click.option("--keep-html", is_flag=True, help="Leave tags and entities.")
+@click.option("--min-chars", type=click.IntRange(1), help="Leave out rows with a shorter text.")
+@click.option("--max-chars", type=click.IntRange(1), help="Leave out rows with a longer text.")
+@click.option("--duplicates", type=click.Choice(["keep", "exact", "near"]), default="exact", show_default=True)
+@click.option("--conflicts", type=click.Choice(["keep", "drop", "majority"]), default="keep", show_default=True)
+@click.option("--mend-labels", is_flag=True, help="Replace labels that are probably typos.")
+@click.option("--leakage", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
+@columns_option
+@scale_option
+@max_bad_option
+@threshold_option
+@force_option
+@json_option
+def clean(
+    paths: tuple[str, ...],
+    output: Path,
+    lower: bool,
+    punctuation: bool,
+    keep_html: bool,
+    min_chars: int | None,
+    max_chars: int | None,
+    duplicates: Any,
+    conflicts: Any,
+    mend_labels: bool,
+    leakage: Any,
+    columns: str | None,
+    scale: str | None,
+    max_bad: float,
+    threshold: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    r"""Mend texts, leave out bad and repeated rows, and write what is left.
+
+    Double-encoded text, HTML, control and invisible characters, letters (NFC) and white space are mended; what was left
+    out stands with its reason in OUT/quarantine/rows.jsonl.
+
+    \b
+    embedft data clean DATA -o CLEAN --duplicates near --conflicts majority
+    """
+    from embedft.cli.output import print_json
+    from embedft.data.clean import CleanConfig
+    from embedft.data.clean import clean as clean_data
+    from embedft.data.store import write_dataset
+
+    steps = [step for step in CleanConfig.steps if not (keep_html and step in ("entities", "tags"))]
+    steps += ["lower"] * lower + ["punctuation"] * punctuation
+    config = CleanConfig(tuple(steps), min_chars, max_chars, duplicates, threshold, conflicts, mend_labels, leakage)
+    found = _read(paths, columns, scale, max_bad)
+    cleaned, changes = clean_data(found, config)
+    write_dataset(cleaned, output, made_by="embedft data clean", force=force, dropped=changes.dropped)
+    summary = {"output": str(output), "rows": _sizes(cleaned), "bad_rows": len(found.faults), **changes.as_dict()}
+    if as_json:
+        print_json(summary)
+        return
+    _table("texts changed by", changes.texts, changes.examples)
+    _table("rows left out", {"bad": len(found.faults), **changes.as_dict()["left_out"]}, {})
+    _table("labels mended", changes.labels, {})
+    _print_sizes(output, cleaned)
+
+
+@data.command()
+@click.argument("paths", metavar="PATH", nargs=-1, required=True)
+@output_option
+@click.option("--ratios", default="80,10,10", show_default=True, help="Of train, dev, test; two are train, test.")
+@click.option("--group", help="Column; rows with one value stay together.")
+@click.option("--time", help="Column; earlier rows go to train.")
+@click.option("--shots", type=click.IntRange(1), help="So many rows of each class to train, all others to test.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@columns_option
+@scale_option
+@max_bad_option
+@threshold_option
+@force_option
+@json_option
+def split(
+    paths: tuple[str, ...],
+    output: Path,
+    ratios: str,
+    group: str | None,
+    time: str | None,
+    shots: int | None,
+    seed: int,
+    columns: str | None,
+    scale: str | None,
+    max_bad: float,
+    threshold: float,
+    force: bool,
+    as_json: bool,
+) -> None:
+    r"""Divide a data set so that no text and no near duplicate stands on two sides.
+
+    \b
+    embedft data split all.jsonl -o DATA --ratios 80,10,10
+    """
+    from embedft.cli.output import print_json
+    from embedft.data.split import SplitConfig, parse_ratios
+    from embedft.data.split import split as split_data
+    from embedft.data.store import write_dataset
+
+    config = SplitConfig(parse_ratios(ratios), group, time, shots, threshold, seed)
+    divided = split_data(_read(paths, columns, scale, max_bad), config)
+    write_dataset(divided, output, made_by="embedft data split", force=force)
+    if as_json:
+        print_json({"output": str(output), "rows": _sizes(divided)})
+        return
+    _print_sizes(output, divided)
+
+
+def _sizes(found: Dataset) -> dict[str, int]:
+    tables = found.retrieval.qrels if found.retrieval else found.splits
+    return {name: table.num_rows for name, table in tables.items()}
+
+
+def _print_sizes(output: Path, found: Dataset) -> None:
+    from embedft.cli.output import console
+
+    sizes = ", ".join(f"{name} {count:,}" for name, count in _sizes(found).items())
+    console().print(f"{output}: {sizes} {'judgments' if found.retrieval else 'rows'}", markup=False)
+
+
+def _table(title: str, counts: Any, examples: Any) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from embedft.cli.output import console
+
+    rows = {name: count for name, count in counts.items() if count}
+    if not rows:
+        return
+    shown = Table(title, title_justify="left")
+    shown.add_column("count", justify="right")
+    if examples:
+        shown.add_column("for example")
+    for name, count in sorted(rows.items(), key=lambda item: -item[1]):
+        shown.add_row(escape(name), f"{count:,}", *([escape(examples.get(name, ""))] if examples else []))
+    console().print(shown)
+
+
+def _print(report: Report) -> None:
+    """Splits, faults, leakage."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from embedft.cli.output import console
+
+    out = console()
+    scale = f", scores on {report.scale}" if report.scale else ""
+    out.print(f"{report.path}: {report.kind}, {report.rows:,} rows, {report.bad:,} bad{scale}", markup=False)
+    splits = Table("split", "column")
+    for heading in ("texts", "median", "95 %", "longest", "cut"):
+        splits.add_column(heading, justify="right")
+    for name, described in report.splits.items():
+        for column, values in described.get("columns", {}).items():
+            lengths = values["lengths"]
+            cells = [f"{lengths[key]:,.0f}" for key in ("median", "p95", "max")]
+            cut = f"{values['truncated']:.1%}" if values["truncated"] is not None else ""
+            splits.add_row(escape(name), column, f"{values['texts']:,}", *cells, cut)
+    out.print(splits)
+    faults = Table("rows left out" if any(f.left_out for f in report.faults) else "to look at", "where")
+    faults.add_column("count", justify="right")
+    faults.add_column("for example (line: what)", overflow="fold")
+    left_out = True
+    for finding in report.faults:
+        if left_out and not finding.left_out and faults.row_count:
+            faults.add_section()
+            faults.add_row("[bold]kept, to look at[/]", "", "", "")
+        left_out = finding.left_out
+        example = finding.examples[0] if finding.examples else ""
+        faults.add_row(escape(finding.kind), escape(finding.file), f"{finding.count:,}", escape(example))
+    if report.faults:
+        out.print(faults)
+    leaks = Table("leakage", "judged split")
+    leaks.add_column("rows", justify="right")
+    leaks.add_column("share", justify="right")
+    leaks.add_column("for example", overflow="fold")
+    for leak in report.leakage:
+        leaks.add_row(leak.kind, escape(leak.split), f"{leak.count:,}", f"{leak.share:.1%}", escape(leak.examples[0]))
+    out.print(leaks if report.leakage else "no leakage was found")
