@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from embedft.data.dataset import Dataset
 
 
-class Share(click.ParamType):
+class Share(click.ParamType[float]):
     """``5%`` or ``0.05``."""
 
     name = "share"

@@ -80,6 +80,8 @@ def split(data: Dataset, config: SplitConfig) -> Dataset:
     times = _field(table, config.time) if config.time else None
     side = assign_sides(component, keys, classes, times, config)
     splits = {name: table.filter(pa.array(side == number)) for number, name in enumerate(config.ratios)}
+    if config.shots is not None:
+        splits = {name: part for name, part in splits.items() if name in ("train", "test")}
     _require_all({name: part.num_rows for name, part in splits.items()}, data)
     return replace(data, splits=splits)
 

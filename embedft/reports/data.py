@@ -59,7 +59,8 @@ def _split(described: dict[str, Any]) -> Iterator[str]:
     if "needed_by_no_query" in described:
         yield f"<p>{described['needed_by_no_query']:,} documents answer no judged query.</p>"
     if "queries" in described:
-        yield f"<p>{described['queries']:,} queries, {described['queries_with_a_positive']:,} with a relevant document.</p>"
+        positive = described["queries_with_a_positive"]
+        yield f"<p>{described['queries']:,} queries, {positive:,} with a relevant document.</p>"
     yield '<div class="plots">'
     for name, column in columns.items():
         edges = column["histogram"]["edges"]

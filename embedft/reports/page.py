@@ -91,7 +91,8 @@ def bars(values: Mapping[str, float], caption: str, most: int = 20) -> str:
         short = name if len(name) <= 24 else name[:23] + "…"
         length = (WIDTH - LABEL_WIDTH - 50) * value / max(top, 1e-9)
         parts.append(
-            f'<text x="{LABEL_WIDTH - 6}" y="{y + 12}" text-anchor="end"><title>{escape(name)}</title>{escape(short)}</text>'
+            f'<text x="{LABEL_WIDTH - 6}" y="{y + 12}" text-anchor="end">'
+            f"<title>{escape(name)}</title>{escape(short)}</text>"
             f'<rect x="{LABEL_WIDTH}" y="{y + 2}" width="{max(length, 0.5):.1f}" height="{ROW - 5}"/>'
             f'<text x="{LABEL_WIDTH + length + 4:.1f}" y="{y + 12}">{number(value)}</text>'
         )
