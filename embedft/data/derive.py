@@ -1,0 +1,250 @@
+"""Pairs out of documents, for people without labels: each strategy reads a query out of the document itself.
+
+``title``: title -> text. ``heading``: heading -> its section. ``first``: first sentence -> the rest. ``cloze``: a sentence
+of the middle -> the text without it (inverse cloze task, Lee et al. 2019, arXiv:1906.00300). ``docstring``: first
+paragraph of a docstring -> the code without it. ``faq``: a question -> the answer below it. ``link``: text of a link ->
+the document it leads to.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from embedft.data.near import THRESHOLD, duplicate_groups, normalised
+from embedft.errors import ConfigError
+
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9À-Þ])")
+# Shorter than this a text says too little to be found by, or to answer with.
+MIN_QUERY_WORDS, MIN_ANSWER_WORDS = 3, 8
+MIN_TITLE_CHARS = 3
+QUESTION = re.compile(r"^(?:Q(?:uestion)?\s*\d*\s*[:.]\s*)?(?P<question>[^\n]{8,300}\?)\s*$", re.M)
+ANSWER_MARK = re.compile(r"^A(?:nswer)?\s*[:.]\s*")
+CLOZE_PER_DOCUMENT = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and the text up to the next one."""
+
+    heading: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document with what its source tells of its structure.
+
+    Attributes:
+        id: distinct.
+        title: may be empty.
+        text: without the title.
+        sections: by heading, where the source has headings.
+        links: (text of the link, id of the document it leads to).
+    """
+
+    id: str
+    title: str
+    text: str
+    sections: tuple[Section, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A pair, the strategy that made it, and the id of the document it comes from."""
+
+    anchor: str
+    positive: str
+    strategy: str
+    document: str
+
+
+@dataclass
+class PairReport:
+    """What each strategy gave, and what the filter took away."""
+
+    made: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)
+    kept: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, dict[str, int] | dict[str, dict[str, int]]]:
+        """For JSON."""
+        dropped = {reason: dict(counts) for reason, counts in self.dropped.items()}
+        return {"made": dict(self.made), "dropped": dropped, "kept": dict(self.kept)}
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, by a full stop, question or exclamation mark before a capital letter."""
+    return [part.strip() for line in text.split("\n\n") for part in SENTENCE_END.split(line) if part.strip()]
+
+
+def _long_enough(query: str, answer: str) -> bool:
+    return len(query.split()) >= MIN_QUERY_WORDS and len(answer.split()) >= MIN_ANSWER_WORDS
+
+
+def _title(document: Document) -> Iterator[tuple[str, str]]:
+    if len(document.title) >= MIN_TITLE_CHARS and len(document.text.split()) >= MIN_ANSWER_WORDS:
+        yield document.title, document.text
+
+
+def _heading(document: Document) -> Iterator[tuple[str, str]]:
+    for section in document.sections:
+        heading = f"{document.title}: {section.heading}" if document.title else section.heading
+        if section.heading and section.heading != document.title and len(section.text.split()) >= MIN_ANSWER_WORDS:
+            yield heading, section.text
+
+
+def _first(document: Document) -> Iterator[tuple[str, str]]:
+    parts = sentences(document.text)
+    rest = " ".join(parts[1:])
+    if len(parts) > 1 and _long_enough(parts[0], rest):
+        yield parts[0], rest
+
+
+def _cloze(document: Document) -> Iterator[tuple[str, str]]:
+    parts = sentences(document.text)
+    inner = [place for place in range(1, len(parts)) if len(parts[place].split()) >= MIN_QUERY_WORDS]
+    inner.sort(key=lambda place: hashlib.blake2b(parts[place].encode("utf-8", "replace"), digest_size=8).digest())
+    for place in inner[:CLOZE_PER_DOCUMENT]:
+        rest = " ".join(parts[:place] + parts[place + 1 :])
+        if _long_enough(parts[place], rest):
+            yield parts[place], rest
+
+
+def _docstring(document: Document) -> Iterator[tuple[str, str]]:
+    try:
+        tree = ast.parse(document.text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    lines = document.text.splitlines()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        docstring = ast.get_docstring(node)
+        if not docstring or len(node.body) < 2:
+            continue
+        paragraph = " ".join(docstring.split("\n\n")[0].split())
+        inner = node.body[0]
+        begin = min([node.lineno, *(mark.lineno for mark in node.decorator_list)]) - 1
+        code = lines[begin : inner.lineno - 1] + lines[inner.end_lineno : node.end_lineno]
+        if len(paragraph.split()) >= MIN_QUERY_WORDS:
+            yield paragraph, "\n".join(code)
+
+
+def _faq(document: Document) -> Iterator[tuple[str, str]]:
+    for section in document.sections:
+        if section.heading.endswith("?") and len(section.text.split()) >= MIN_ANSWER_WORDS:
+            yield section.heading, section.text
+    found = list(QUESTION.finditer(document.text))
+    headings = {section.heading for section in document.sections}
+    for match, after in zip(found, [*found[1:], None], strict=True):
+        answer = document.text[match.end() : after.start() if after else None].strip()
+        answer = ANSWER_MARK.sub("", answer.split("\n\n\n")[0]).strip()
+        if match["question"] not in headings and _long_enough(match["question"], answer):
+            yield match["question"], answer
+
+
+Strategy = Callable[[Document], Iterator[tuple[str, str]]]
+STRATEGIES: dict[str, Strategy] = {
+    "title": _title,
+    "heading": _heading,
+    "first": _first,
+    "cloze": _cloze,
+    "docstring": _docstring,
+    "faq": _faq,
+}
+NAMES = (*STRATEGIES, "link")
+
+
+def derive(documents: Sequence[Document], strategies: Sequence[str]) -> tuple[list[Derived], PairReport]:
+    """The pairs that ``strategies`` read out of the documents, unfiltered.
+
+    Raises:
+        ConfigError: a strategy is unknown.
+    """
+    unknown = [name for name in strategies if name not in NAMES]
+    if unknown:
+        raise ConfigError(f"no strategy is named {unknown[0]!r}.", hint=f"use {', '.join(NAMES)}.")
+    report = PairReport()
+    made = [
+        Derived(" ".join(anchor.split()), positive.strip(), name, document.id)
+        for name in strategies
+        if name != "link"
+        for document in documents
+        for anchor, positive in STRATEGIES[name](document)
+    ]
+    if "link" in strategies:
+        made += _links(documents)
+    report.made.update(pair.strategy for pair in made)
+    return made, report
+
+
+def _links(documents: Sequence[Document]) -> list[Derived]:
+    """Texts of links, with the document they lead to; one that leads to several documents tells nothing ("here")."""
+    by_id = {document.id: document for document in documents}
+    targets: dict[str, set[str]] = {}
+    for document in documents:
+        for text, target in document.links:
+            if target in by_id and target != document.id:
+                targets.setdefault(" ".join(text.split()), set()).add(target)
+    return [
+        Derived(text, by_id[only].text, "link", only)
+        for text, found in targets.items()
+        for only in found
+        if len(found) == 1 and len(text) >= MIN_TITLE_CHARS and len(by_id[only].text.split()) >= MIN_ANSWER_WORDS
+    ]
+
+
+def drop_repeated(pairs: Sequence[Derived], report: PairReport, threshold: float = THRESHOLD) -> list[Derived]:
+    """Without pairs that nearly repeat an earlier one: both sides alike, or a query that is its own answer."""
+    if not pairs:
+        return []
+    joined = [f"{normalised(pair.anchor)}\x1f{normalised(pair.positive)}" for pair in pairs]
+    _, _, near = duplicate_groups(joined, threshold)
+    kept = []
+    for number, pair in enumerate(pairs):
+        same = normalised(pair.anchor) == normalised(pair.positive)
+        reason = "query is its answer" if same else "near duplicate" if near[number] != number else ""
+        if reason:
+            report.dropped.setdefault(reason, Counter())[pair.strategy] += 1
+        else:
+            kept.append(pair)
+    return kept
+
+
+def round_trip(pairs: Sequence[Derived], ranks: np.ndarray, report: PairReport, *, top_k: int) -> list[Derived]:
+    """The pairs whose document the encoder finds among its first ``top_k``.
+
+    Args:
+        pairs: n pairs.
+        ranks: rank of each pair's document for its query, from 1, (n,).
+        report: takes the counts.
+        top_k: largest rank that stays.
+
+    Source: Alberti et al. 2019, Synthetic QA corpora generation with roundtrip consistency, arXiv:1906.05416.
+    """
+    kept = []
+    for pair, rank in zip(pairs, ranks.tolist(), strict=True):
+        if rank <= top_k:
+            kept.append(pair)
+        else:
+            report.dropped.setdefault("not found by the encoder", Counter())[pair.strategy] += 1
+    report.kept.update(pair.strategy for pair in kept)
+    return kept
+
+
+def as_rows(pairs: Sequence[Derived]) -> Iterator[Mapping[str, object]]:
+    """Rows of a JSONL file of pairs."""
+    for pair in pairs:
+        yield {
+            "anchor": pair.anchor,
+            "positive": pair.positive,
+            "metadata": {"strategy": pair.strategy, "document": pair.document},
+        }
