@@ -17,6 +17,7 @@ from embedft.cli.demo import demo
 from embedft.cli.encode import encode
 from embedft.cli.evaluate import evaluate
 from embedft.cli.index import index
+from embedft.cli.pairs import pairs
 from embedft.cli.search import search
 from embedft.cli.train import train
 from embedft.errors import EmbedftError
@@ -44,6 +45,7 @@ def cli(quiet: bool) -> None:
         logger.addHandler(handler)
 
 
+data.add_command(pairs)
 for command in (demo, data, train, evaluate, encode, index, search):
     cli.add_command(command)
 

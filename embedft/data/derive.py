@@ -1,9 +1,9 @@
 """Pairs out of documents, for people without labels: each strategy reads a query out of the document itself.
 
-``title``: title -> text. ``heading``: heading -> its section. ``first``: first sentence -> the rest. ``cloze``: a sentence
-of the middle -> the text without it (inverse cloze task, Lee et al. 2019, arXiv:1906.00300). ``docstring``: first
-paragraph of a docstring -> the code without it. ``faq``: a question -> the answer below it. ``link``: text of a link ->
-the document it leads to.
+``title``: title -> text. ``heading``: heading -> its section. ``first``: first sentence -> the rest. ``cloze``: a
+sentence of the middle -> the text without it (inverse cloze task, Lee et al. 2019, arXiv:1906.00300). ``docstring``:
+first paragraph of a docstring -> the code without it. ``faq``: a question -> the answer below it. ``link``: text of a
+link -> the document it leads to.
 """
 
 from __future__ import annotations

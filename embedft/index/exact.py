@@ -10,6 +10,9 @@ from embedft.errors import DataError
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+# Scores of this many queries against all documents are held at once.
+RANKED_AT_ONCE = 256
+
 
 def exact_search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows]:
     """The ``k`` nearest documents of each query by inner product: scores and row numbers, both (n, min(k, documents)).
@@ -65,3 +68,23 @@ def _settle_ties(queries: Floats, documents: Floats, k: int, scores: Floats, row
             break
         open_queries = open_queries[deeper_scores[:, k - 1] == deeper_scores[:, -1]]
     return scores, rows
+
+
+def rank_of(queries: Floats, documents: Floats, own: np.ndarray) -> np.ndarray:
+    """Rank of each query's own document among all of them, from 1; ties count in its favour.
+
+    Args:
+        queries: unit vectors, (n, dim).
+        documents: unit vectors, (m, dim).
+        own: row of each query's document, (n,).
+
+    Returns:
+        (n,) int64.
+    """
+    ranks = np.empty(len(queries), np.int64)
+    for begin in range(0, len(queries), RANKED_AT_ONCE):
+        part = slice(begin, begin + RANKED_AT_ONCE)
+        scores = queries[part] @ documents.T
+        of_own = scores[np.arange(len(scores)), own[part]]
+        ranks[part] = (scores > of_own[:, None]).sum(1) + 1
+    return ranks

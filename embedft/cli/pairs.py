@@ -1,0 +1,141 @@
+"""``embedft data pairs``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedft.cli.options import force_option, json_option, precision_option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embedft.data.derive import Derived, Document, PairReport
+    from embedft.encoder import Encoder
+
+DEFAULT = "title,heading,first,faq"
+
+
+@click.command()
+@click.argument("documents", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="New folder of pairs.")
+@click.option(
+    "--strategies",
+    default=DEFAULT,
+    show_default=True,
+    help="Any of title, heading, first, cloze, docstring, faq, link, with commas.",
+)
+@click.option("--model", default="bundled", show_default=True, help="Encoder of the round trip.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="A pair stays if the encoder finds its document among so many; 0 keeps all.",
+)
+@click.option("--chunk-tokens", type=click.IntRange(16), help="Cut documents into parts of at most so many tokens.")
+@precision_option
+@force_option
+@json_option
+def pairs(
+    documents: Path,
+    output: Path,
+    strategies: str,
+    model: str,
+    top_k: int,
+    chunk_tokens: int | None,
+    precision: Any,
+    force: bool,
+    as_json: bool,
+) -> None:
+    r"""Make training pairs out of documents without labels.
+
+    DOCUMENTS is a corpus (BEIR folder, JSONL, CSV, ...), a file, or a folder of PDF, HTML, Markdown, reStructuredText,
+    text and Python files. Each strategy reads queries out of the documents themselves; then near duplicates go, and the
+    pairs whose document the encoder does not find (round trip).
+
+    \b
+    embedft data pairs docs/ -o PAIRS
+    embedft train --task retrieval --data PAIRS -o RUN
+    """
+    from embedft.artifacts import atomic_directory
+    from embedft.cli.output import print_json
+    from embedft.data.derive import as_rows, derive, drop_repeated, round_trip
+    from embedft.data.extract import read_documents
+    from embedft.data.store import MANIFEST, is_stored
+    from embedft.encoder import Encoder
+    from embedft.errors import DataError
+
+    found = read_documents(documents)
+    encoder = Encoder.load(model, precision=precision)
+    if chunk_tokens:
+        found = _chunked(found, encoder, chunk_tokens)
+    made, report = derive(found, [name.strip() for name in strategies.split(",")])
+    made = drop_repeated(made, report)
+    ranks = _ranks(made, found, encoder, top_k, show_progress=not as_json)
+    kept = round_trip(made, ranks, report, top_k=max(top_k, 1))
+    if not kept:
+        raise DataError(
+            f"{documents}: {len(found)} documents gave no pair by {strategies}.",
+            hint="try other --strategies, or a larger --top-k.",
+        )
+    with atomic_directory(output, force=force, ours=is_stored) as staged:
+        with (staged / "train.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in as_rows(kept))
+        summary = {"documents": len(found), "pairs": len(kept), **report.as_dict()}
+        (staged / MANIFEST).write_text(
+            json.dumps({"kind": "pairs", "from": str(documents), **summary}, indent=2) + "\n"
+        )
+    if as_json:
+        print_json({"output": str(output), **summary})
+        return
+    _print(output, len(found), report)
+
+
+def _chunked(documents: list[Document], encoder: Encoder, most: int) -> list[Document]:
+    import numpy as np
+
+    from embedft.data.extract import chunk
+
+    def count(texts: Any) -> np.ndarray:
+        ids = encoder.tokenize(list(texts), max_length=10**9)
+        return np.fromiter(map(len, ids), np.int64, len(ids))
+
+    return [part for document in documents for part in chunk(document, count, most)]
+
+
+def _ranks(
+    made: list[Derived], documents: list[Document], encoder: Encoder, top_k: int, *, show_progress: bool
+) -> np.ndarray:
+    """Rank of each pair's document for its query; all 1 where there is no round trip."""
+    import numpy as np
+
+    from embedft.data.retrieval import document_text
+    from embedft.index.exact import rank_of
+
+    if not top_k or not made:
+        return np.ones(len(made), np.int64)
+    texts = [document_text(document.title, document.text) for document in documents]
+    row_of = {document.id: row for row, document in enumerate(documents)}
+    vectors = encoder.encode_documents(texts, show_progress=show_progress)
+    queries = encoder.encode_queries([pair.anchor for pair in made], show_progress=show_progress)
+    return rank_of(queries, vectors, np.array([row_of[pair.document] for pair in made]))
+
+
+def _print(output: Path, documents: int, report: PairReport) -> None:
+    from rich.table import Table
+
+    from embedft.cli.output import console
+
+    table = Table("strategy")
+    for heading in ("made", *report.dropped, "kept"):
+        table.add_column(heading, justify="right")
+    for name, count in report.made.items():
+        gone = [f"{counts[name]:,}" for counts in report.dropped.values()]
+        table.add_row(name, f"{count:,}", *gone, f"{report.kept[name]:,}")
+    out = console()
+    out.print(table)
+    out.print(f"{output}: {report.kept.total():,} pairs out of {documents:,} documents", markup=False)
