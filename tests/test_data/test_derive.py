@@ -1,0 +1,168 @@
+"""Pairs out of documents: each strategy on real files of the test garden's kind, and what the filter takes away."""
+
+import numpy as np
+import pytest
+
+from embedft.data.derive import Derived, Document, PairReport, derive, drop_repeated, round_trip
+from embedft.data.extract import chunk, read_documents
+from embedft.errors import ConfigError, DataError
+
+MARKDOWN = """# Tomatoes
+
+Tomatoes want sun and a deep, loose soil. Plant them after the last frost. Water the roots and not the leaves.
+
+## When to water them
+
+Water early in the morning, two or three times a week, and more often when it is hot for days.
+
+See [the page on basil](herbs/basil.md) too.
+"""
+HTML = """<html><head><title>Basil</title><script>var x = 1;</script></head><body><nav><p>menu</p></nav>
+<h1>Basil</h1><p>Basil is a herb that likes warmth. It dies at the first frost, so keep it inside until May.</p>
+<h2>How do I harvest basil?</h2><p>Cut whole shoots above a pair of leaves, so that the plant branches and grows on.</p>
+<p><a href="../tomato.md">growing tomatoes</a></p></body></html>"""
+RST = """Compost
+=======
+
+Compost is made of what the garden leaves over. It takes half a year in a heap that is turned now and then.
+
+What may go in
+--------------
+
+Leaves, cut grass, coffee grounds and vegetable scraps may go in, but neither meat nor cooked food.
+"""
+CODE = '''def water(plant, amount):
+    """Pour an amount of water on a plant.
+
+    Nothing is said of the rest.
+    """
+    plant.moisture += amount
+    return plant
+'''
+
+
+@pytest.fixture
+def docs(tmp_path):
+    (tmp_path / "herbs").mkdir()
+    (tmp_path / "tomato.md").write_text(MARKDOWN)
+    (tmp_path / "herbs" / "basil.md").write_text(
+        "# Basil in pots\n\n" + "A pot needs holes, gravel and good soil to start with. " * 2
+    )
+    (tmp_path / "herbs" / "basil.html").write_text(HTML)
+    (tmp_path / "compost.rst").write_text(RST)
+    (tmp_path / "water.py").write_text(CODE)
+    return tmp_path
+
+
+def made_by(documents, strategy):
+    pairs, report = derive(documents, [strategy])
+    assert report.made.total() == len(pairs)
+    return {pair.anchor: pair for pair in pairs}
+
+
+def test_documents_keep_the_structure_of_their_files(docs):
+    found = {document.id: document for document in read_documents(docs)}
+    assert set(found) == {"tomato.md", "herbs/basil.md", "herbs/basil.html", "compost.rst", "water.py"}
+    assert found["tomato.md"].title == "Tomatoes"
+    assert [section.heading for section in found["tomato.md"].sections] == ["Tomatoes", "When to water them"]
+    assert ("the page on basil", "herbs/basil.md") in found["tomato.md"].links
+    assert found["herbs/basil.html"].links == (("growing tomatoes", "tomato.md"),)
+    assert "menu" not in found["herbs/basil.html"].text
+    assert "var x" not in found["herbs/basil.html"].text
+    assert [section.heading for section in found["compost.rst"].sections] == ["Compost", "What may go in"]
+
+
+def test_a_pdf_is_read(tmp_path):
+    """A PDF of one page, written here by hand."""
+    stream = b"BT /F1 18 Tf 40 700 Td (Roses want to be cut in spring before they shoot) Tj ET"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    body, places = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        places.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (
+        table,
+        len(body),
+    )
+    (tmp_path / "roses.pdf").write_bytes(body + end)
+    (document,) = read_documents(tmp_path / "roses.pdf")
+    assert document.text == "Roses want to be cut in spring before they shoot"
+
+
+def test_a_damaged_pdf_among_few_files_is_named(tmp_path):
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4 nothing")
+    with pytest.raises(DataError, match=r"cannot be read \(a\.pdf"):
+        read_documents(tmp_path)
+
+
+def test_each_strategy_reads_its_own_pairs(docs):
+    found = read_documents(docs)
+    assert made_by(found, "title")["Tomatoes"].document == "tomato.md"
+    assert made_by(found, "heading")["Tomatoes: When to water them"].positive.startswith("Water early in the morning")
+    assert "How do I harvest basil?" in made_by(found, "faq")
+    assert made_by(found, "link")["growing tomatoes"].document == "tomato.md"
+    (pair,) = made_by(found, "docstring").values()
+    assert pair.anchor == "Pour an amount of water on a plant."
+    assert "Nothing is said" not in pair.positive
+    assert "plant.moisture += amount" in pair.positive
+    text = Document("d", "", "Frost kills basil in one night. Keep it inside until the middle of May, then let it out.")
+    ((first, pair),) = made_by([text], "first").items()
+    assert first == "Frost kills basil in one night."
+    assert first not in pair.positive
+    long = Document(
+        "d", "", "One is the first of all. Two comes right after one. Three follows and ends this short list here."
+    )
+    (pair,) = made_by([long], "cloze").values()
+    assert pair.anchor not in pair.positive
+    assert pair.anchor in long.text
+
+
+def test_a_faq_of_plain_lines_is_read():
+    text = "Q: How deep do I plant garlic?\nA: About five centimetres, with the tip of each clove up.\n\nWhy does my garlic rot?\nBecause the soil stays wet for too long in winter here."
+    pairs = made_by([Document("d", "", text)], "faq")
+    assert pairs["How deep do I plant garlic?"].positive.startswith("About five")
+    assert pairs["Why does my garlic rot?"].positive.startswith("Because the soil")
+
+
+def test_an_unknown_strategy_is_named():
+    with pytest.raises(ConfigError, match="no strategy is named 'magic'"):
+        derive([], ["magic"])
+
+
+def test_the_filter_counts_what_it_drops():
+    pairs = [
+        Derived("what is basil", "a herb that likes warmth", "title", "1"),
+        Derived("What is basil?", "A herb that likes warmth!", "first", "2"),
+        Derived("the same words", "The same words.", "title", "3"),
+        Derived("what is thyme", "another herb that needs sun", "title", "4"),
+    ]
+    report = PairReport()
+    left = drop_repeated(pairs, report)
+    assert [pair.document for pair in left] == ["1", "4"]
+    kept = round_trip(left, np.array([1, 30]), report, top_k=20)
+    assert [pair.document for pair in kept] == ["1"]
+    assert report.as_dict()["dropped"] == {
+        "near duplicate": {"first": 1},
+        "query is its answer": {"title": 1},
+        "not found by the encoder": {"title": 1},
+    }
+    assert report.kept == {"title": 1}
+
+
+def test_chunks_respect_their_limit_and_lose_nothing():
+    def words(texts):
+        return np.array([len(text.split()) for text in texts])
+
+    text = "\n\n".join(" ".join(f"word{n}-{m}" for m in range(7)) + " end. Next one here." for n in range(20))
+    parts = list(chunk(Document("d", "t", text), words, 30))
+    assert len(parts) > 3
+    assert all(words([part.text])[0] <= 30 for part in parts)
+    assert " ".join(part.text for part in parts).split() == text.split()
+    assert len({part.id for part in parts}) == len(parts)
