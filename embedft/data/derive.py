@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import numpy as np
 
@@ -144,7 +145,7 @@ def _faq(document: Document) -> Iterator[tuple[str, str]]:
             yield section.heading, section.text
     found = list(QUESTION.finditer(document.text))
     headings = {section.heading for section in document.sections}
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for match, after in zip_longest(found, found[1:]):
         answer = document.text[match.end() : after.start() if after else None].strip()
         answer = ANSWER_MARK.sub("", answer.split("\n\n\n")[0]).strip()
         if match["question"] not in headings and _long_enough(match["question"], answer):

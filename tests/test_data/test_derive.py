@@ -78,7 +78,8 @@ def test_a_pdf_is_read(tmp_path):
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
+        b"/Resources << /Font << /F1 5 0 R >> >> >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
@@ -125,7 +126,10 @@ def test_each_strategy_reads_its_own_pairs(docs):
 
 
 def test_a_faq_of_plain_lines_is_read():
-    text = "Q: How deep do I plant garlic?\nA: About five centimetres, with the tip of each clove up.\n\nWhy does my garlic rot?\nBecause the soil stays wet for too long in winter here."
+    text = (
+        "Q: How deep do I plant garlic?\nA: About five centimetres, with the tip of each clove up.\n\n"
+        "Why does my garlic rot?\nBecause the soil stays wet for too long in winter here."
+    )
     pairs = made_by([Document("d", "", text)], "faq")
     assert pairs["How deep do I plant garlic?"].positive.startswith("About five")
     assert pairs["Why does my garlic rot?"].positive.startswith("Because the soil")
