@@ -207,12 +207,15 @@ def drop_repeated(pairs: Sequence[Derived], report: PairReport, threshold: float
     """Without pairs that nearly repeat an earlier one: both sides alike, or a query that is its own answer."""
     if not pairs:
         return []
-    joined = [f"{normalised(pair.anchor)}\x1f{normalised(pair.positive)}" for pair in pairs]
-    _, _, near = duplicate_groups(joined, threshold)
+    _, _, query = duplicate_groups([pair.anchor for pair in pairs], threshold)
+    _, _, answer = duplicate_groups([pair.positive for pair in pairs], threshold)
+    seen: set[tuple[int, int]] = set()
     kept = []
     for number, pair in enumerate(pairs):
         same = normalised(pair.anchor) == normalised(pair.positive)
-        reason = "query is its answer" if same else "near duplicate" if near[number] != number else ""
+        both = int(query[number]), int(answer[number])
+        reason = "query is its answer" if same else "near duplicate" if both in seen else ""
+        seen.add(both)
         if reason:
             report.dropped.setdefault(reason, Counter())[pair.strategy] += 1
         else:
