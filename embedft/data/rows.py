@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from embedft.data.faults import FaultLog
 from embedft.data.source import COMPRESSED, STDIN, format_suffix, open_bytes, read_lines
 from embedft.errors import DataError
@@ -28,6 +30,9 @@ MAX_JSON = 2**30
 
 # One text may be long (200,000 characters and more are real); the csv module stops at 131,072 unless told.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+
+# What pyarrow raises for damaged files, found by feeding it some.
+DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError, SystemError, TypeError)
 
 Row = tuple[int, dict[str, Any]]
 TRAILING_COMMA = re.compile(r",\s*[}\]]\s*$")
@@ -207,19 +212,16 @@ def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path, _log: FaultLog) -> Iterator[Row]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: is not a readable Parquet file: {error}", hint="write the file again.") from error
     yield from _batches(path, file.iter_batches())
 
 
 def _read_arrow(path: Path, _log: FaultLog) -> Iterator[Row]:
-    import pyarrow as pa
-
     try:
         with pa.memory_map(str(path)) as source:
             try:
@@ -229,13 +231,11 @@ def _read_arrow(path: Path, _log: FaultLog) -> Iterator[Row]:
                 source.seek(0)
                 batches = iter(pa.ipc.open_stream(source))
             yield from _batches(path, batches)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: is not a readable Arrow file: {error}", hint="write the file again.") from error
 
 
 def _batches(path: Path, batches: Any) -> Iterator[Row]:
-    import pyarrow as pa
-
     number = 0
     while True:
         try:
@@ -245,7 +245,7 @@ def _batches(path: Path, batches: Any) -> Iterator[Row]:
             rows = batch.to_pylist()
         except StopIteration:
             return
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except DAMAGE as error:
             raise DataError(f"{path}: is damaged after row {number}: {error}", hint="write the file again.") from error
         for row in rows:
             number += 1

@@ -24,8 +24,8 @@ COMPRESSED = (".gz", ".zst")
 
 # Longest line, in bytes: the longest real document seen has 200,000 characters.
 MAX_LINE = 64 * 2**20
-# Text compresses by 3 to 30; a file that expands a thousand times was made to do so.
-MAX_EXPANSION, EXPANSION_FROM = 1000, 256 * 2**20
+# Text compresses by 3 to 30; a file that expands a hundred times was made to do so.
+MAX_EXPANSION, EXPANSION_FROM = 100, 256 * 2**20
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF8_MARK = b"\xef\xbb\xbf"
