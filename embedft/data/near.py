@@ -25,8 +25,8 @@ BANDS, BAND = 16, 4
 THRESHOLD = 0.85
 # Shingles a block: 64-bit hashes of half a megabyte.
 BLOCK = 2**16
-# Texts of one bucket beyond this are compared with its first ones alone.
-BUCKET = 64
+# In a bucket of more texts than this, each is compared with the first few alone.
+BUCKET, FIRSTS = 64, 4
 
 NO_WORD = re.compile(r"[\W_]+")
 ASCII_FOLD = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
@@ -59,13 +59,8 @@ def near_pairs(
         return np.empty((0, 2), np.int64)
     hashes, starts = shingle_hashes(texts)
     signatures = _signatures(hashes, starts, seed, show_progress=show_progress)
-    candidates = _candidates(signatures)
-    # The signature estimates the index with a standard error below 0.0625; a pair far below the threshold is none.
-    agreement = np.empty(len(candidates), np.float32)
-    for begin in range(0, len(candidates), BLOCK):
-        left, right = candidates[begin : begin + BLOCK].T
-        agreement[begin : begin + BLOCK] = (signatures[left] == signatures[right]).mean(1)
-    candidates = candidates[agreement >= threshold - 0.2]
+    candidates = _candidates(signatures, threshold - 0.2)
+    del signatures
     found = [pair for pair in candidates if _jaccard(hashes, starts, *pair) >= threshold]
     return np.array(found, np.int64).reshape(-1, 2)
 
@@ -81,12 +76,13 @@ def shingle_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     raw = [text.encode("utf-8", "surrogatepass").ljust(SHINGLE, b"\0") for text in texts]
     lengths = np.fromiter(map(len, raw), np.int64, len(raw))
     data = np.frombuffer(b"".join(raw), np.uint8)
+    del raw
     begins = np.concatenate([[0], np.cumsum(lengths)])
     counts = lengths - SHINGLE + 1
     starts = np.concatenate([[0], np.cumsum(counts)])
     hashes = np.empty(starts[-1], np.uint32)
     # A window every byte, those across two texts left out, in blocks of whole texts.
-    edges = np.unique(np.append(np.searchsorted(begins, np.arange(0, begins[-1], 16 * BLOCK)), len(raw)))
+    edges = np.unique(np.append(np.searchsorted(begins, np.arange(0, begins[-1], 16 * BLOCK)), len(texts)))
     for first, last in pairwise(edges.tolist()):
         part = data[begins[first] : begins[last]]
         windows = np.zeros(max(len(part) - SHINGLE + 1, 0), np.uint64)
@@ -124,37 +120,51 @@ def _signatures(hashes: np.ndarray, starts: np.ndarray, seed: int, *, show_progr
     return signatures
 
 
-def _candidates(signatures: np.ndarray) -> np.ndarray:
-    """Pairs that agree in all rows of a band, (pairs, 2), distinct, sorted."""
+def _candidates(signatures: np.ndarray, agreement: float) -> np.ndarray:
+    """Pairs that agree in all rows of a band, and in a share of at least ``agreement`` of all rows, (pairs, 2), sorted.
+
+    The share estimates the Jaccard index with a standard error of at most 0.0625.
+    """
     count = len(signatures)
-    found: list[np.ndarray] = []
+    codes = np.empty(0, np.int64)
     for band in range(BANDS):
-        rows = signatures[:, band * BAND : (band + 1) * BAND].astype(np.uint64)
-        key = np.zeros(count, np.uint64)
-        for place in range(BAND):
-            key = (key ^ rows[:, place]) * np.uint64(0x9E3779B97F4A7C15)
-            key ^= key >> np.uint64(32)
-        order = np.argsort(key, kind="stable")
-        ordered = key[order]
-        edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
-        sizes = np.diff(edges)
-        position = np.arange(count) - np.repeat(edges[:-1], sizes)
-        size_of = np.repeat(sizes, sizes)
-        # Each text with those before it in its bucket: all of them in a small bucket, the first ones in a large one.
-        for step in range(1, min(BUCKET, int(sizes.max(initial=1)))):
-            later = np.flatnonzero((position >= step) & (size_of <= BUCKET))
-            if not len(later):
-                break
-            found.append(np.stack([order[later - step], order[later]], 1))
-        large = np.flatnonzero((size_of > BUCKET) & (position > 0))
-        for step in range(4 if len(large) else 0):
-            later = large[position[large] > step]
-            found.append(np.stack([order[later - position[later] + step], order[later]], 1))
-    if not found:
-        return np.empty((0, 2), np.int64)
-    pairs = np.sort(np.concatenate(found), 1)
-    codes = np.unique(pairs[:, 0] * count + pairs[:, 1])
+        new = np.unique(np.concatenate([codes, *_same_band(signatures[:, band * BAND : (band + 1) * BAND])]))
+        new = np.setdiff1d(new, codes, assume_unique=True)
+        alike = np.empty(len(new), bool)
+        for begin in range(0, len(new), BLOCK):
+            left, right = np.divmod(new[begin : begin + BLOCK], count)
+            alike[begin : begin + BLOCK] = (signatures[left] == signatures[right]).mean(1) >= agreement
+        codes = np.union1d(codes, new[alike])
     return np.stack(np.divmod(codes, count), 1)
+
+
+def _same_band(rows: np.ndarray) -> list[np.ndarray]:
+    """Codes (smaller index times n, plus the larger one) of pairs with equal rows."""
+    count = len(rows)
+    key = np.zeros(count, np.uint64)
+    for place in range(rows.shape[1]):
+        key = (key ^ rows[:, place]) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(32)
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    edges = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    sizes = np.diff(edges)
+    position = np.arange(count) - np.repeat(edges[:-1], sizes)
+    size_of = np.repeat(sizes, sizes)
+    found = []
+    # Each text with those before it in its bucket: all of them in a small bucket, the first ones in a large one. The sort
+    # is stable, so the smaller index comes first.
+    small = np.flatnonzero((position > 0) & (size_of <= BUCKET))
+    for step in range(1, BUCKET):
+        small = small[position[small] >= step]
+        if not len(small):
+            break
+        found.append(order[small - step] * count + order[small])
+    large = np.flatnonzero((size_of > BUCKET) & (position > 0))
+    for step in range(FIRSTS if len(large) else 0):
+        later = large[position[large] > step]
+        found.append(order[later - position[later] + step] * count + order[later])
+    return found
 
 
 def _jaccard(hashes: np.ndarray, starts: np.ndarray, left: int, right: int) -> float:
