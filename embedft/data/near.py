@@ -152,8 +152,8 @@ def _same_band(rows: np.ndarray) -> list[np.ndarray]:
     position = np.arange(count) - np.repeat(edges[:-1], sizes)
     size_of = np.repeat(sizes, sizes)
     found = []
-    # Each text with those before it in its bucket: all of them in a small bucket, the first ones in a large one. The sort
-    # is stable, so the smaller index comes first.
+    # Each text with those before it in its bucket: all of them in a small bucket, the first ones in a large one. The
+    # sort is stable, so the smaller index comes first.
     small = np.flatnonzero((position > 0) & (size_of <= BUCKET))
     for step in range(1, BUCKET):
         small = small[position[small] >= step]
