@@ -103,7 +103,7 @@ def test_evaluate_says_what_was_left_out(cli, tmp_path):
         file.write("q1\tnowhere\t1\n")
     done = cli("evaluate", "bundled", "--data", root, "--unknown-ids", "drop", "--json")
     assert done.returncode == 0, done.stderr
-    assert "left out: " in done.stderr and "corpus-id 'nowhere'" in done.stderr
+    assert "left out: " in done.stderr and "corpus-id that the corpus does not have (nowhere)" in done.stderr
 
 
 def test_search_prints_a_table_for_people(index, cli):
