@@ -1,9 +1,12 @@
 """Pairs out of documents, for people without labels: each strategy reads a query out of the document itself.
 
-``title``: title -> text. ``heading``: heading -> its section. ``first``: first sentence -> the rest. ``cloze``: a
-sentence of the middle -> the text without it (inverse cloze task, Lee et al. 2019, arXiv:1906.00300). ``docstring``:
-first paragraph of a docstring -> the code without it. ``faq``: a question -> the answer below it. ``link``: text of a
-link -> the document it leads to.
+``title``: title -> text, where one document alone has the title. ``heading``: heading -> its section. ``first``: first
+sentence -> the rest. ``cloze``: a sentence of the middle -> the text without it (inverse cloze task, Lee et al. 2019,
+arXiv:1906.00300). ``docstring``: first paragraph of a docstring -> the code without it. ``faq``: a question -> the answer
+below it. ``link``: text of a link -> the document it leads to.
+
+A sentence seldom says what its document is about ("This condition is rare"), so sentences carry the title in front, as
+the documents do that they are to find.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from itertools import zip_longest
 import numpy as np
 
 from embedft.data.near import THRESHOLD, duplicate_groups, normalised
+from embedft.data.retrieval import document_text
 from embedft.errors import ConfigError
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9À-Þ])")
@@ -90,6 +94,13 @@ def _long_enough(query: str, answer: str) -> bool:
     return len(query.split()) >= MIN_QUERY_WORDS and len(answer.split()) >= MIN_ANSWER_WORDS
 
 
+def _about(document: Document, sentence: str) -> str:
+    """The sentence, after the title where it does not name it."""
+    if not document.title or document.title.lower() in sentence.lower():
+        return sentence
+    return f"{document.title}: {sentence}"
+
+
 def _title(document: Document) -> Iterator[tuple[str, str]]:
     if len(document.title) >= MIN_TITLE_CHARS and len(document.text.split()) >= MIN_ANSWER_WORDS:
         yield document.title, document.text
@@ -106,7 +117,7 @@ def _first(document: Document) -> Iterator[tuple[str, str]]:
     parts = sentences(document.text)
     rest = " ".join(parts[1:])
     if len(parts) > 1 and _long_enough(parts[0], rest):
-        yield parts[0], rest
+        yield _about(document, parts[0]), document_text(document.title, rest)
 
 
 def _cloze(document: Document) -> Iterator[tuple[str, str]]:
@@ -116,7 +127,7 @@ def _cloze(document: Document) -> Iterator[tuple[str, str]]:
     for place in inner[:CLOZE_PER_DOCUMENT]:
         rest = " ".join(parts[:place] + parts[place + 1 :])
         if _long_enough(parts[place], rest):
-            yield parts[place], rest
+            yield _about(document, parts[place]), document_text(document.title, rest)
 
 
 def _docstring(document: Document) -> Iterator[tuple[str, str]]:
@@ -165,7 +176,7 @@ NAMES = (*STRATEGIES, "link")
 
 
 def derive(documents: Sequence[Document], strategies: Sequence[str]) -> tuple[list[Derived], PairReport]:
-    """The pairs that ``strategies`` read out of the documents, unfiltered.
+    """The pairs that ``strategies`` read out of the documents, before the round trip.
 
     Raises:
         ConfigError: a strategy is unknown.
@@ -181,10 +192,25 @@ def derive(documents: Sequence[Document], strategies: Sequence[str]) -> tuple[li
         for document in documents
         for anchor, positive in STRATEGIES[name](document)
     ]
-    if "link" in strategies:
-        made += _links(documents)
     report.made.update(pair.strategy for pair in made)
+    made = _drop_shared_titles(made, documents, report)
+    if "link" in strategies:
+        links = _links(documents)
+        report.made["link"] += len(links)
+        made += links
     return made, report
+
+
+def _drop_shared_titles(made: list[Derived], documents: Sequence[Document], report: PairReport) -> list[Derived]:
+    """Without ``title`` pairs whose title several documents have: it tells none of them from the others."""
+    owners = Counter(normalised(document.title) for document in documents)
+    kept = []
+    for pair in made:
+        if pair.strategy == "title" and owners[normalised(pair.anchor)] > 1:
+            report.dropped.setdefault("title of several documents", Counter())["title"] += 1
+        else:
+            kept.append(pair)
+    return kept
 
 
 def _links(documents: Sequence[Document]) -> list[Derived]:
