@@ -44,3 +44,7 @@ class WrongModelError(ArtifactError):
 
 class DiskFullError(EmbedftError):
     """The disk ran full while something was written; nothing half-written is left in place."""
+
+
+class EndpointError(EmbedftError):
+    """A language model's endpoint cannot be reached, or answers with a fault."""

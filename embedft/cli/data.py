@@ -7,35 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, sizes
 from embedft.cli.options import force_option, json_option
 
 if TYPE_CHECKING:
     from embedft.data.check import CountTokens, Report
-    from embedft.data.dataset import Dataset
 
 
-class Share(click.ParamType[float]):
-    """``5%`` or ``0.05``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """The share, 0..1."""
-        text = str(value).strip()
-        try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = -1
-        if not 0 <= share <= 1:
-            self.fail(f"{value!r} is no share: write 5% or 0.05", param, ctx)
-        return share
-
-
-columns_option = click.option("--columns", help="Roles of columns, where names do not tell: anchor=q,positive=a.")
-scale_option = click.option("--scale", help="Of similarity scores, where it is not found out: 0,5.")
-max_bad_option = click.option(
-    "--max-bad", type=Share(), default="5%", show_default=True, help="Share of bad rows beyond which it fails."
-)
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0.5, 1),
@@ -43,7 +21,6 @@ threshold_option = click.option(
     show_default=True,
     help="Jaccard index from which two texts are near duplicates.",
 )
-output_option = click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="New folder.")
 
 
 @click.group()
@@ -55,42 +32,23 @@ def data() -> None:
     """
 
 
-def _read(paths: tuple[str, ...], columns: str | None, scale: str | None, max_bad: float) -> Dataset:
-    from embedft.data.dataset import read_dataset
-    from embedft.data.roles import parse_columns
-    from embedft.data.scores import parse_scale
-
-    return read_dataset(
-        paths[0] if len(paths) == 1 else paths,
-        columns=parse_columns(columns) if columns else None,
-        scale=parse_scale(scale) if scale else None,
-        max_bad=max_bad,
-    )
-
-
 @data.command()
-@click.argument("paths", metavar="PATH", nargs=-1, required=True)
 @click.option("--against", help="Other data, for example of a test: what of it stands in PATH?")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also write the report as an HTML page.")
 @click.option("--quarantine", type=click.Path(path_type=Path), help="Write the bad rows to this file, with reasons.")
 @click.option("--model", default="bundled", show_default=True, help="Whose tokens are counted.")
 @click.option("--max-length", type=click.IntRange(8), default=512, show_default=True, help="Tokens a text is cut at.")
-@columns_option
-@scale_option
-@max_bad_option
+@reading_options
 @threshold_option
 @force_option
 @json_option
 def check(
-    paths: tuple[str, ...],
     against: str | None,
     output: Path | None,
     quarantine: Path | None,
     model: str,
     max_length: int,
-    columns: str | None,
-    scale: str | None,
-    max_bad: float,
+    reading: Reading,
     threshold: float,
     force: bool,
     as_json: bool,
@@ -110,8 +68,8 @@ def check(
     for file in (output, quarantine):
         if file is not None and file.exists() and not force:
             raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")
-    found = _read(paths, columns, scale, 1.0)
-    other = _read((against,), columns, scale, 1.0) if against else None
+    found = reading.read(most=1.0)
+    other = reading.read((against,), most=1.0) if against else None
     report = check_data(
         found,
         against=other,
@@ -128,9 +86,9 @@ def check(
         print_json(report.as_dict())
     else:
         _print(report)
-    if report.rows and report.bad > max_bad * report.rows:
+    if report.rows and report.bad > reading.max_bad * report.rows:
         raise DataError(
-            f"{report.path}: {report.bad} of {report.rows} rows are bad, more than the allowed {max_bad:.0%}.",
+            f"{report.path}: {report.bad} of {report.rows} rows are bad, more than the allowed {reading.max_bad:.0%}.",
             hint="mend them, or leave them out: embedft data clean PATH -o OUT --max-bad 50%.",
         )
 
@@ -150,7 +108,6 @@ def _counter(model: str) -> CountTokens:
 
 
 @data.command()
-@click.argument("paths", metavar="PATH", nargs=-1, required=True)
 @output_option
 @click.option("--lower", is_flag=True, help="Lower-case all texts.")
 @click.option("--punctuation", is_flag=True, help="Take punctuation out.")
@@ -161,14 +118,11 @@ def _counter(model: str) -> CountTokens:
 @click.option("--conflicts", type=click.Choice(["keep", "drop", "majority"]), default="keep", show_default=True)
 @click.option("--mend-labels", is_flag=True, help="Replace labels that are probably typos.")
 @click.option("--leakage", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
-@columns_option
-@scale_option
-@max_bad_option
+@reading_options
 @threshold_option
 @force_option
 @json_option
 def clean(
-    paths: tuple[str, ...],
     output: Path,
     lower: bool,
     punctuation: bool,
@@ -179,9 +133,7 @@ def clean(
     conflicts: Any,
     mend_labels: bool,
     leakage: Any,
-    columns: str | None,
-    scale: str | None,
-    max_bad: float,
+    reading: Reading,
     threshold: float,
     force: bool,
     as_json: bool,
@@ -202,44 +154,38 @@ def clean(
     steps = [step for step in CleanConfig.steps if not (keep_html and step in ("entities", "tags"))]
     steps += ["lower"] * lower + ["punctuation"] * punctuation
     config = CleanConfig(tuple(steps), min_chars, max_chars, duplicates, threshold, conflicts, mend_labels, leakage)
-    found = _read(paths, columns, scale, max_bad)
+    found = reading.read()
     cleaned, changes = clean_data(found, config)
     write_dataset(cleaned, output, made_by="embedft data clean", force=force, dropped=changes.dropped)
-    summary = {"output": str(output), "rows": _sizes(cleaned), "bad_rows": len(found.faults), **changes.as_dict()}
+    summary = {"output": str(output), "rows": sizes(cleaned), "bad_rows": len(found.faults), **changes.as_dict()}
     if as_json:
         print_json(summary)
         return
     _table("texts changed by", changes.texts, changes.examples)
     _table("rows left out", {"bad": len(found.faults), **changes.as_dict()["left_out"]}, {})
     _table("labels mended", changes.labels, {})
-    _print_sizes(output, cleaned)
+    print_sizes(output, cleaned)
 
 
 @data.command()
-@click.argument("paths", metavar="PATH", nargs=-1, required=True)
 @output_option
 @click.option("--ratios", default="80,10,10", show_default=True, help="Of train, dev, test; two are train, test.")
 @click.option("--group", help="Column; rows with one value stay together.")
 @click.option("--time", help="Column; earlier rows go to train.")
 @click.option("--shots", type=click.IntRange(1), help="So many rows of each class to train, all others to test.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@columns_option
-@scale_option
-@max_bad_option
+@reading_options
 @threshold_option
 @force_option
 @json_option
 def split(
-    paths: tuple[str, ...],
     output: Path,
     ratios: str,
     group: str | None,
     time: str | None,
     shots: int | None,
     seed: int,
-    columns: str | None,
-    scale: str | None,
-    max_bad: float,
+    reading: Reading,
     threshold: float,
     force: bool,
     as_json: bool,
@@ -255,24 +201,12 @@ def split(
     from embedft.data.store import write_dataset
 
     config = SplitConfig(parse_ratios(ratios), group, time, shots, threshold, seed)
-    divided = split_data(_read(paths, columns, scale, max_bad), config)
+    divided = split_data(reading.read(), config)
     write_dataset(divided, output, made_by="embedft data split", force=force)
     if as_json:
-        print_json({"output": str(output), "rows": _sizes(divided)})
+        print_json({"output": str(output), "rows": sizes(divided)})
         return
-    _print_sizes(output, divided)
-
-
-def _sizes(found: Dataset) -> dict[str, int]:
-    tables = found.retrieval.qrels if found.retrieval else found.splits
-    return {name: table.num_rows for name, table in tables.items()}
-
-
-def _print_sizes(output: Path, found: Dataset) -> None:
-    from embedft.cli.output import console
-
-    sizes = ", ".join(f"{name} {count:,}" for name, count in _sizes(found).items())
-    console().print(f"{output}: {sizes} {'judgments' if found.retrieval else 'rows'}", markup=False)
+    print_sizes(output, divided)
 
 
 def _table(title: str, counts: Any, examples: Any) -> None:

@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from embedft import __version__
+from embedft.cli.augment import augment
 from embedft.cli.data import data
 from embedft.cli.demo import demo
 from embedft.cli.encode import encode
@@ -46,6 +47,7 @@ def cli(quiet: bool) -> None:
 
 
 data.add_command(pairs)
+data.add_command(augment)
 for command in (demo, data, train, evaluate, encode, index, search):
     cli.add_command(command)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -13,3 +17,21 @@ precision_option = click.option(
     show_default=True,
     help="Number format of the encoder; auto is bf16 where the machine is fast at it.",
 )
+
+
+def gathered(
+    name: str, kind: type[Any], options: tuple[Callable[..., Any], ...]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a command ``options``; it takes their values as one ``kind`` named ``name``."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def taken(**values: Any) -> Any:
+            own = kind(**{field: values.pop(field) for field in kind.__dataclass_fields__})
+            return command(**{name: own}, **values)
+
+        for option in reversed(options):
+            taken = option(taken)
+        return taken
+
+    return decorate

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedft.cli.asking import Asking, asking_options
 from embedft.cli.options import force_option, json_option, precision_option
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from embedft.encoder import Encoder
 
 DEFAULT = "title,heading,first,faq"
+QUESTIONS = "questions"
 
 
 @click.command()
@@ -26,7 +28,10 @@ DEFAULT = "title,heading,first,faq"
     "--strategies",
     default=DEFAULT,
     show_default=True,
-    help="Any of title, heading, first, cloze, docstring, faq, link, with commas.",
+    help="Any of title, heading, first, cloze, docstring, faq, link, questions, with commas.",
+)
+@click.option(
+    "--questions", type=click.IntRange(1), default=3, show_default=True, help="A document, of an --endpoint's model."
 )
 @click.option("--model", default="bundled", show_default=True, help="Encoder of the round trip.")
 @click.option(
@@ -37,6 +42,7 @@ DEFAULT = "title,heading,first,faq"
     help="A pair stays if the encoder finds its document among so many; 0 keeps all.",
 )
 @click.option("--chunk-tokens", type=click.IntRange(16), help="Cut documents into parts of at most so many tokens.")
+@asking_options
 @precision_option
 @force_option
 @json_option
@@ -44,9 +50,11 @@ def pairs(
     documents: Path,
     output: Path,
     strategies: str,
+    questions: int,
     model: str,
     top_k: int,
     chunk_tokens: int | None,
+    asking: Asking,
     precision: Any,
     force: bool,
     as_json: bool,
@@ -54,14 +62,17 @@ def pairs(
     r"""Make training pairs out of documents without labels.
 
     DOCUMENTS is a corpus (BEIR folder, JSONL, CSV, ...), a file, or a folder of PDF, HTML, Markdown, reStructuredText,
-    text and Python files. Each strategy reads queries out of the documents themselves; then near duplicates go, and the
-    pairs whose document the encoder does not find (round trip).
+    text and Python files. Each strategy reads queries out of the documents themselves; `questions` are written by a
+    language model behind --endpoint. Then near duplicates go, and the pairs whose document the encoder does not find
+    (round trip).
 
     \b
     embedft data pairs docs/ -o PAIRS
+    embedft data pairs docs/ -o PAIRS --strategies title,questions \
+        --endpoint http://localhost:8000/v1 --endpoint-model NAME
     embedft train --task retrieval --data PAIRS -o RUN
     """
-    from embedft.artifacts import atomic_directory
+    from embedft.artifacts import atomic_directory, require_free
     from embedft.cli.output import print_json
     from embedft.data.derive import as_rows, derive, drop_repeated, round_trip
     from embedft.data.extract import read_documents
@@ -69,11 +80,15 @@ def pairs(
     from embedft.encoder import Encoder
     from embedft.errors import DataError
 
+    require_free(output, force=force, ours=is_stored)
+    names = [name.strip() for name in strategies.split(",")]
     found = read_documents(documents)
     encoder = Encoder.load(model, precision=precision)
     if chunk_tokens:
         found = _chunked(found, encoder, chunk_tokens)
-    made, report = derive(found, [name.strip() for name in strategies.split(",")])
+    made, report = derive(found, [name for name in names if name != QUESTIONS])
+    if QUESTIONS in names:
+        made += _written(found, questions, asking, output, report, show_progress=not as_json)
     made = drop_repeated(made, report)
     ranks = _ranks(made, found, encoder, top_k, show_progress=not as_json)
     kept = round_trip(made, ranks, report, top_k=max(top_k, 1))
@@ -93,6 +108,19 @@ def pairs(
         print_json({"output": str(output), **summary})
         return
     _print(output, len(found), report)
+
+
+def _written(
+    documents: list[Document], count: int, asking: Asking, output: Path, report: PairReport, *, show_progress: bool
+) -> list[Derived]:
+    from embedft.data import written
+
+    endpoint = asking.open(output)
+    prompt = asking.prompt_or(written.QUESTIONS)
+    made = written.questions(documents, endpoint, report, count=count, prompt=prompt, show_progress=show_progress)
+    if endpoint.refused:
+        click.echo(f"the endpoint refused {endpoint.refused} of {len(documents)} documents", err=True)
+    return made
 
 
 def _chunked(documents: list[Document], encoder: Encoder, most: int) -> list[Document]:

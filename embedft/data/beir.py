@@ -21,6 +21,8 @@ UnknownIds = Literal["error", "drop"]
 
 # Rows are gathered as Python objects in blocks of this many, then live in Arrow memory.
 BLOCK = 16_384
+# What BEIR's own files have where there is no metadata.
+EMPTY: tuple[str, dict[str, Any]] = ("metadata", {})
 
 
 def is_beir(path: Path) -> bool:
@@ -82,7 +84,8 @@ def write_beir_into(data: RetrievalData, folder: Path) -> None:
             file.write(json.dumps(document, ensure_ascii=False) + "\n")
     with (folder / "queries.jsonl").open("w", encoding="utf-8") as file:
         for row in data.queries.to_pylist():
-            file.write(json.dumps({"_id": row["id"], "text": row["text"]}, ensure_ascii=False) + "\n")
+            metadata = json.loads(row["metadata"]) if row["metadata"] else {}
+            file.write(json.dumps({"_id": row["id"], "text": row["text"], **metadata}, ensure_ascii=False) + "\n")
     (folder / "qrels").mkdir()
     for split, qrels in data.qrels.items():
         with (folder / "qrels" / f"{split}.tsv").open("w", encoding="utf-8") as file:
@@ -123,11 +126,7 @@ def read_corpus(
             notes.add("no title", Path(path), line)
         if not text.strip():
             notes.add("text is empty", Path(path), line, title)
-        known = {"_id", "title", "text"}
-        metadata = {key: value for key, value in row.items() if key not in known}
-        if row.get("metadata") == {}:
-            metadata.pop("metadata")
-        return title, text, json.dumps(metadata, ensure_ascii=False) if metadata else None
+        return title, text, _metadata(row)
 
     expected = 'rows like {"_id": "d1", "title": "", "text": "..."}'
     found: list[Fault] = []
@@ -144,10 +143,16 @@ def _read_queries(path: Path, faults: list[Fault], max_bad: float, notes: Notes)
         text = row.get("text")
         if not isinstance(text, str):
             return "text is missing" if "text" not in row else f"text is {type_name(text)}"
-        return (text,) if text.strip() else "text is empty"
+        return (text, _metadata(row)) if text.strip() else "text is empty"
 
     expected = 'rows like {"_id": "q1", "text": "..."}'
     return _read_by_id(path, QUERIES_SCHEMA, query, expected, faults, max_bad, notes)
+
+
+def _metadata(row: dict[str, Any]) -> str | None:
+    """All other fields as JSON text; BEIR's empty ``metadata`` says nothing."""
+    other = {key: value for key, value in row.items() if key not in ("_id", "title", "text") and (key, value) != EMPTY}
+    return json.dumps(other, ensure_ascii=False) if other else None
 
 
 def _read_by_id(

@@ -2,8 +2,8 @@
 
 ``title``: title -> text, where one document alone has the title. ``heading``: heading -> its section. ``first``: first
 sentence -> the rest. ``cloze``: a sentence of the middle -> the text without it (inverse cloze task, Lee et al. 2019,
-arXiv:1906.00300). ``docstring``: first paragraph of a docstring -> the code without it. ``faq``: a question -> the answer
-below it. ``link``: text of a link -> the document it leads to.
+arXiv:1906.00300). ``docstring``: first paragraph of a docstring -> the code without it. ``faq``: a question -> the
+answer below it. ``link``: text of a link -> the document it leads to.
 
 A sentence seldom says what its document is about ("This condition is rare"), so sentences carry the title in front, as
 the documents do that they are to find.
@@ -25,7 +25,8 @@ from embedft.data.near import THRESHOLD, duplicate_groups, normalised
 from embedft.data.retrieval import document_text
 from embedft.errors import ConfigError
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9À-Þ])")
+# A capital letter follows, or the text is tokenised and the mark stands alone.
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9À-Þ])|(?<=\s[.!?])\s+")
 # Shorter than this a text says too little to be found by, or to answer with.
 MIN_QUERY_WORDS, MIN_ANSWER_WORDS = 3, 8
 MIN_TITLE_CHARS = 3
@@ -86,7 +87,7 @@ class PairReport:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, by a full stop, question or exclamation mark before a capital letter."""
+    """The sentences of a text, by a full stop, question or exclamation mark before a capital or between spaces."""
     return [part.strip() for line in text.split("\n\n") for part in SENTENCE_END.split(line) if part.strip()]
 
 
@@ -101,9 +102,18 @@ def _about(document: Document, sentence: str) -> str:
     return f"{document.title}: {sentence}"
 
 
+def _body(document: Document) -> str:
+    """The text, without the title where it begins with it: a query that its answer repeats teaches nothing."""
+    title = document.title.strip()
+    if title and document.text.lstrip()[: len(title)].lower() == title.lower():
+        return document.text.lstrip()[len(title) :].lstrip(" .:-\n")
+    return document.text
+
+
 def _title(document: Document) -> Iterator[tuple[str, str]]:
-    if len(document.title) >= MIN_TITLE_CHARS and len(document.text.split()) >= MIN_ANSWER_WORDS:
-        yield document.title, document.text
+    body = _body(document)
+    if len(document.title) >= MIN_TITLE_CHARS and len(body.split()) >= MIN_ANSWER_WORDS:
+        yield document.title, body
 
 
 def _heading(document: Document) -> Iterator[tuple[str, str]]:
@@ -114,14 +124,14 @@ def _heading(document: Document) -> Iterator[tuple[str, str]]:
 
 
 def _first(document: Document) -> Iterator[tuple[str, str]]:
-    parts = sentences(document.text)
+    parts = sentences(_body(document))
     rest = " ".join(parts[1:])
     if len(parts) > 1 and _long_enough(parts[0], rest):
         yield _about(document, parts[0]), document_text(document.title, rest)
 
 
 def _cloze(document: Document) -> Iterator[tuple[str, str]]:
-    parts = sentences(document.text)
+    parts = sentences(_body(document))
     inner = [place for place in range(1, len(parts)) if len(parts[place].split()) >= MIN_QUERY_WORDS]
     inner.sort(key=lambda place: hashlib.blake2b(parts[place].encode("utf-8", "replace"), digest_size=8).digest())
     for place in inner[:CLOZE_PER_DOCUMENT]:

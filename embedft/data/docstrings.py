@@ -95,7 +95,7 @@ def docstring_data(
     return RetrievalData(
         Path("docstrings"),
         pa.table(corpus, schema=CORPUS_SCHEMA),
-        pa.table([ids, [item.summary for item in objects]], schema=QUERIES_SCHEMA),
+        pa.table([ids, [item.summary for item in objects], [None] * len(ids)], schema=QUERIES_SCHEMA),
         qrels,
     )
 

@@ -57,7 +57,7 @@ def read_pairs_data(
     return RetrievalData(
         path,
         corpus,
-        pa.table([query_ids, query_texts], schema=QUERIES_SCHEMA),
+        pa.table([query_ids, query_texts, [None] * len(query_ids)], schema=QUERIES_SCHEMA),
         qrels,
         pairs=pairs,
         faults=data.faults,

@@ -22,7 +22,7 @@ SPLITS = ("train", "dev", "test")
 CORPUS_SCHEMA = pa.schema(
     [("id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("metadata", pa.string())]
 )
-QUERIES_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
+QUERIES_SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string()), ("metadata", pa.string())])
 QRELS_SCHEMA = pa.schema([("query_id", pa.string()), ("corpus_id", pa.string()), ("grade", pa.int32())])
 PAIRS_SCHEMA = pa.schema([("anchor", pa.string()), ("positive", pa.string()), ("negatives", pa.list_(pa.string()))])
 
@@ -39,7 +39,7 @@ class RetrievalData:
     Attributes:
         path: where it was read from.
         corpus: columns id, title, text, metadata (JSON text of the other fields); ids are distinct.
-        queries: columns id, text; ids are distinct.
+        queries: columns id, text, metadata; ids are distinct.
         qrels: split name -> columns query_id, corpus_id, grade; every id exists, no pair stands twice.
         pairs: split name -> columns anchor, positive, negatives, where the source gave pairs.
         faults: rows that were left out.

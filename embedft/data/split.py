@@ -173,19 +173,24 @@ def _components(data: Dataset, table: pa.Table, config: SplitConfig) -> np.ndarr
     _, _, near = duplicate_groups(texts, config.threshold)
     # Nodes: the rows, then the texts.
     links = [(row, rows + int(near[place * rows + row])) for place in range(len(columns)) for row in range(rows)]
-    for values in (_field(table, config.group) if config.group else None, _parents(data, table)):
-        if values is not None:
-            first: dict[Any, int] = {}
-            links += [(row, first.setdefault(value, row)) for row, value in enumerate(values) if value is not None]
+    links += _parents(table, columns)
+    if config.group:
+        first: dict[Any, int] = {}
+        links += [(row, first.setdefault(value, row)) for row, value in enumerate(_field(table, config.group))]
     return groups(rows + len(texts), links)[:rows]
 
 
-def _parents(data: Dataset, table: pa.Table) -> list[Any] | None:
-    """The original of each augmented row, and of an original itself, by its text; None where nothing is augmented."""
+def _parents(table: pa.Table, columns: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """(augmented row, a row with the text it was made of, or another that was made of it)."""
     found = [json.loads(text).get(PARENT) if text else None for text in table["metadata"].to_pylist()]
     if not any(found):
-        return None
-    return [parent or key for parent, key in zip(found, row_keys(data, table), strict=True)]
+        return []
+    first: dict[Any, int] = {}
+    for row, (parent, *texts) in enumerate(zip(found, *columns, strict=True)):
+        if parent is None:
+            for text in texts:
+                first.setdefault(text, row)
+    return [(row, first.setdefault(parent, row)) for row, parent in enumerate(found) if parent is not None]
 
 
 def _field(table: pa.Table, name: str) -> list[Any]:

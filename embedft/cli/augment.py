@@ -1,0 +1,146 @@
+"""``embedft data augment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedft.cli.asking import Asking, asking_options
+from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, sizes
+from embedft.cli.options import force_option, json_option
+
+if TYPE_CHECKING:
+    from embedft.data.augment import AugmentReport, Rewrite
+    from embedft.data.thesaurus import Thesaurus
+
+
+@click.command()
+@output_option
+@click.option(
+    "--methods",
+    default="deletion,swap",
+    show_default=True,
+    help="Any of deletion, swap, insertion, crop, typos, synonyms, back-translation, paraphrase, with commas.",
+)
+@click.option("--copies", type=click.IntRange(1), default=1, show_default=True, help="New rows of each by each method.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of the words an edit changes.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--thesaurus", type=click.Path(path_type=Path), help="File of synonyms: 'quick;fast;rapid' a line.")
+@click.option("--wordnet", type=click.Path(path_type=Path), help="Folder of WordNet, where it is not found.")
+@click.option("--translate", metavar="MODEL", help="Translation model into another language.")
+@click.option("--translate-back", metavar="MODEL", help="The way back; without it the same model.")
+@click.option("--languages", help="Of the texts and in between, for a model of many: en,de.")
+@asking_options
+@reading_options
+@force_option
+@json_option
+def augment(
+    output: Path,
+    methods: str,
+    copies: int,
+    rate: float,
+    seed: int,
+    thesaurus: Path | None,
+    wordnet: Path | None,
+    translate: str | None,
+    translate_back: str | None,
+    languages: str | None,
+    asking: Asking,
+    reading: Reading,
+    force: bool,
+    as_json: bool,
+) -> None:
+    r"""Make more training rows out of those there are.
+
+    Changes the text of a labelled row, the anchor of a pair, one side of a scored pair, the query of a judgment; only
+    rows of train are used. A new text that stands in another split is left out, and each new row names its parent, so
+    that a later split keeps them together.
+
+    \b
+    embedft data augment DATA -o MORE --methods synonyms,deletion --copies 2
+    embedft data augment DATA -o MORE --methods back-translation \
+        --translate opus-mt-en-de --translate-back opus-mt-de-en
+    """
+    from embedft.artifacts import require_free
+    from embedft.cli.output import print_json
+    from embedft.data.augment import AugmentConfig
+    from embedft.data.augment import augment as augment_data
+    from embedft.data.store import is_stored, write_dataset
+
+    config = AugmentConfig(tuple(name.strip() for name in methods.split(",")), copies, rate, seed)
+    found = reading.read()
+    # Before the work, which may be long.
+    require_free(output, force=force, ours=is_stored)
+    words = _thesaurus(config.methods, thesaurus, wordnet)
+    rewrites: dict[str, Rewrite] = {}
+    if "back-translation" in config.methods:
+        rewrites["back-translation"] = _translation(translate, translate_back, languages, seed, progress=not as_json)
+    if "paraphrase" in config.methods:
+        rewrites["paraphrase"] = _paraphrase(asking, output, progress=not as_json)
+    made, report = augment_data(found, config, thesaurus=words, rewrites=rewrites)
+    write_dataset(made, output, made_by="embedft data augment", force=force)
+    if as_json:
+        print_json({"output": str(output), "rows": sizes(made), **report.as_dict()})
+        return
+    _print(report)
+    print_sizes(output, made)
+
+
+def _thesaurus(methods: tuple[str, ...], file: Path | None, wordnet: Path | None) -> Thesaurus | None:
+    from embedft.data.thesaurus import ThesaurusFile, find_wordnet
+
+    if file is not None:
+        return ThesaurusFile(file)
+    return find_wordnet(wordnet) if wordnet is not None or "synonyms" in methods else None
+
+
+def _translation(there: str | None, back: str | None, languages: str | None, seed: int, *, progress: bool) -> Rewrite:
+    from embedft.data.translate import Translator, back_translate
+    from embedft.errors import ConfigError
+
+    if there is None:
+        raise ConfigError("back-translation needs a model.", hint="give --translate and --translate-back.")
+    codes = [code.strip() for code in languages.split(",")] if languages else [None, None]
+    if len(codes) != 2 or "" in codes:
+        raise ConfigError(f"--languages {languages}: expected two codes.", hint="for example en,de.")
+    if back is None and languages is None:
+        raise ConfigError(
+            "there is a model for one way alone.",
+            hint="give --translate-back, or --languages for a model of many languages.",
+        )
+    own, other = codes
+    into = Translator(there, own, other)
+    home = Translator(back or there, other, own)
+    return lambda texts, copies: back_translate(texts, copies, into, home, seed=seed, show_progress=progress)
+
+
+def _paraphrase(asking: Asking, output: Path, *, progress: bool) -> Rewrite:
+    from embedft.data.written import PARAPHRASE, paraphrases
+
+    endpoint = asking.open(output)
+    prompt = asking.prompt_or(PARAPHRASE)
+    return lambda texts, copies: paraphrases(texts, copies, endpoint, prompt=prompt, show_progress=progress)
+
+
+def _print(report: AugmentReport) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from embedft.cli.output import console
+
+    table = Table("method")
+    for heading in ("made", *report.dropped, "kept"):
+        table.add_column(heading, justify="right")
+    table.add_column("for example", overflow="fold")
+    for name, count in report.made.items():
+        gone: list[Any] = [f"{counts[name]:,}" for counts in report.dropped.values()]
+        table.add_row(name, f"{count:,}", *gone, f"{report.kept[name]:,}", escape(report.examples.get(name, "")))
+    console().print(table)
