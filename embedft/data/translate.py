@@ -107,8 +107,8 @@ class Translator:
 
 
 def _language_id(vocabulary: dict[str, int], code: str) -> int | None:
-    # M2M-100 writes its codes as __en__, the others as they are.
-    for form in (code, f"__{code}__"):
+    # M2M-100 writes its codes as __en__, where "en" is a piece of a word; the others write them as they are.
+    for form in (f"__{code}__", code):
         if form in vocabulary:
             return vocabulary[form]
     return None

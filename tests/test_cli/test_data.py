@@ -2,6 +2,7 @@
 
 import json
 
+from tests.chat_server import chat_server
 from tests.conftest import assert_user_error
 
 
@@ -76,3 +77,66 @@ def test_mistakes_are_one_message(cli, tmp_path):
     assert_user_error(cli("data", "split", path, "-o", tmp_path / "o"), "cannot tell what the columns left, right hold")
     assert_user_error(cli("data", "clean", tmp_path / "none.csv", "-o", tmp_path / "o"), "no such file")
     assert_user_error(cli("data", "pairs", path, "-o", tmp_path / "o", "--strategies", "magic"), "cannot tell")
+
+
+def test_augment_writes_more_of_train(cli, tmp_path):
+    path = write(tmp_path / "train.jsonl", rows())
+    done = cli("data", "augment", path, "-o", tmp_path / "more", "--methods", "deletion,typos", "--copies", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["made"] == {"deletion": 80, "typos": 80}
+    written = [json.loads(line) for line in (tmp_path / "more" / "train.jsonl").read_text().splitlines()]
+    assert len(written) == summary["rows"]["train"] == 40 + sum(summary["kept"].values())
+    assert {row["metadata"]["parent"] for row in written[40:]} <= {row["text"] for row in rows()}
+    again = cli("data", "augment", path, "-o", tmp_path / "more")
+    assert_user_error(again, "exists already", "--force")
+    shown = cli("data", "augment", path, "-o", tmp_path / "more", "--force")
+    assert "question number" in shown.stdout, shown.stderr
+
+
+def test_augment_asks_a_language_model_and_goes_on_after_a_break(cli, tmp_path):
+    path = write(tmp_path / "train.jsonl", rows(12))
+    (tmp_path / "key").write_text("secret-7\n")
+    count = iter(range(100))
+
+    def answer(prompt):
+        return (403, "paid out") if next(count) == 5 else f"said {prompt[-30:]}"
+
+    options = ("--methods", "paraphrase", "--endpoint-model", "m", "--api-key-file", tmp_path / "key", "--workers", 1)
+    with chat_server(answer, "secret-7") as server:
+        command = ("data", "augment", path, "-o", tmp_path / "more", *options, "--endpoint", server.url)
+        assert_user_error(cli(*command), "answered 403: paid out", "--api-key-file")
+        assert not (tmp_path / "more").exists()
+        done = cli(*command, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["kept"] == {"paraphrase": 12}
+        assert len(server.requests) == 13, "what was answered before the fault is not asked again"
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and file.name != "key"]
+    assert not any("secret-7" in file.read_text() for file in files)
+
+
+def test_augment_says_what_it_lacks(cli, tmp_path):
+    path = write(tmp_path / "train.jsonl", rows(3))
+    out = ("data", "augment", path, "-o", tmp_path / "more", "--methods")
+    assert_user_error(cli(*out, "paraphrase"), "not where it is", "--endpoint")
+    assert_user_error(cli(*out, "back-translation"), "needs a model", "--translate")
+    assert_user_error(cli(*out, "back-translation", "--translate", "a/b"), "one way alone", "--translate-back")
+    assert_user_error(cli(*out, "synonyms", "--wordnet", tmp_path), "holds no index.noun", "folder")
+    assert_user_error(cli(*out, "shuffle"), "no method is named 'shuffle'", "deletion")
+
+
+def test_pairs_of_written_questions(cli, tmp_path):
+    texts = ["Water tomatoes early in the morning, at the roots.", "Basil dies at the first frost, so keep it inside."]
+    path = write(tmp_path / "docs.jsonl", [{"_id": f"d{n}", "title": "", "text": text} for n, text in enumerate(texts)])
+    answer = {"Water": "when to water tomatoes\nwhere to water a tomato", "Basil": "does basil survive frost\n???"}
+    with chat_server(lambda prompt: answer[prompt.split("Document:\n")[1].split()[0]]) as server:
+        options = ("--strategies", "questions", "--endpoint", server.url, "--endpoint-model", "m", "--questions", 2)
+        done = cli("data", "pairs", path, "-o", tmp_path / "pairs", *options, "--top-k", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["kept"] == {"questions": 3}
+    written = [json.loads(line) for line in (tmp_path / "pairs" / "train.jsonl").read_text().splitlines()]
+    assert {row["anchor"]: row["positive"] for row in written} == {
+        "when to water tomatoes": texts[0],
+        "where to water a tomato": texts[0],
+        "does basil survive frost": texts[1],
+    }

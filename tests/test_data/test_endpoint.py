@@ -100,7 +100,7 @@ def test_the_key_is_sent_and_never_shown(tmp_path):
     [
         ("http://127.0.0.1:9/v1", "cannot be reached"),
         ("localhost:9", "is no address"),
-        ("http://[1/v1", "is no address"),
+        ("http://host:port/v1", "is no address"),
     ],
 )
 def test_an_address_that_does_not_answer(tmp_path, url, said):
