@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, sizes
+from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, require_new, sizes
 from embedft.cli.options import force_option, json_option
 
 if TYPE_CHECKING:
     from embedft.data.check import CountTokens, Report
+    from embedft.data.dataset import Dataset
+    from embedft.data.mislabelled import Suspect
 
 
+# Doubted labels on the screen; the file has all.
+SHOWN = 10
 threshold_option = click.option(
     "--threshold",
     type=click.FloatRange(0.5, 1),
@@ -62,12 +66,12 @@ def check(
     from embedft.cli.output import print_json
     from embedft.data.check import check as check_data
     from embedft.data.store import write_quarantine
-    from embedft.errors import ArtifactError, DataError
+    from embedft.errors import DataError
     from embedft.reports import data_page
 
     for file in (output, quarantine):
-        if file is not None and file.exists() and not force:
-            raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")
+        if file is not None:
+            require_new(file, force=force)
     found = reading.read(most=1.0)
     other = reading.read((against,), most=1.0) if against else None
     report = check_data(
@@ -118,6 +122,10 @@ def _counter(model: str) -> CountTokens:
 @click.option("--conflicts", type=click.Choice(["keep", "drop", "majority"]), default="keep", show_default=True)
 @click.option("--mend-labels", is_flag=True, help="Replace labels that are probably typos.")
 @click.option("--leakage", type=click.Choice(["keep", "drop"]), default="keep", show_default=True)
+@click.option(
+    "--label-errors", type=click.Path(path_type=Path), help="Write the rows whose labels are doubted to this file."
+)
+@click.option("--model", default="bundled", show_default=True, help="Encoder behind --label-errors.")
 @reading_options
 @threshold_option
 @force_option
@@ -133,6 +141,8 @@ def clean(
     conflicts: Any,
     mend_labels: bool,
     leakage: Any,
+    label_errors: Path | None,
+    model: str,
     reading: Reading,
     threshold: float,
     force: bool,
@@ -141,7 +151,8 @@ def clean(
     r"""Mend texts, leave out bad and repeated rows, and write what is left.
 
     Double-encoded text, HTML, control and invisible characters, letters (NFC) and white space are mended; what was left
-    out stands with its reason in OUT/quarantine/rows.jsonl.
+    out stands with its reason in OUT/quarantine/rows.jsonl. --label-errors ranks the labels that are probably wrong;
+    they stay, for you to look at.
 
     \b
     embedft data clean DATA -o CLEAN --duplicates near --conflicts majority
@@ -149,21 +160,30 @@ def clean(
     from embedft.cli.output import print_json
     from embedft.data.clean import CleanConfig
     from embedft.data.clean import clean as clean_data
+    from embedft.data.mislabelled import write_suspects
     from embedft.data.store import write_dataset
 
     steps = [step for step in CleanConfig.steps if not (keep_html and step in ("entities", "tags"))]
     steps += ["lower"] * lower + ["punctuation"] * punctuation
     config = CleanConfig(tuple(steps), min_chars, max_chars, duplicates, threshold, conflicts, mend_labels, leakage)
+    if label_errors is not None:
+        require_new(label_errors, force=force)
     found = reading.read()
     cleaned, changes = clean_data(found, config)
+    suspects = _suspects(cleaned, model, show_progress=not as_json) if label_errors is not None else []
     write_dataset(cleaned, output, made_by="embedft data clean", force=force, dropped=changes.dropped)
     summary = {"output": str(output), "rows": sizes(cleaned), "bad_rows": len(found.faults), **changes.as_dict()}
+    if label_errors is not None:
+        write_suspects(suspects, label_errors)
+        summary["label_errors"] = len(suspects)
     if as_json:
         print_json(summary)
         return
     _table("texts changed by", changes.texts, changes.examples)
     _table("rows left out", {"bad": len(found.faults), **changes.as_dict()["left_out"]}, {})
     _table("labels mended", changes.labels, {})
+    if label_errors is not None:
+        _print_suspects(suspects, label_errors)
     print_sizes(output, cleaned)
 
 
@@ -207,6 +227,34 @@ def split(
         print_json({"output": str(output), "rows": sizes(divided)})
         return
     print_sizes(output, divided)
+
+
+def _suspects(found: Dataset, model: str, *, show_progress: bool) -> list[Suspect]:
+    from embedft.data.mislabelled import mislabelled
+    from embedft.encoder import Encoder
+    from embedft.errors import DataError
+
+    if found.kind != "labelled texts":
+        raise DataError(f"{found.path}: holds {found.kind}, not labelled texts.", hint="leave --label-errors out.")
+    texts = [text for table in found.splits.values() for text in table["text"].to_pylist()]
+    return mislabelled(found, Encoder.load(model).encode_documents(texts, show_progress=show_progress))
+
+
+def _print_suspects(suspects: list[Suspect], path: Path) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from embedft.cli.output import console
+
+    shown = Table("line", "text", "given", "suggested", title="labels to look at", title_justify="left")
+    shown.add_column("confidence", justify="right")
+    for suspect in suspects[:SHOWN]:
+        cells = [suspect.text, ", ".join(suspect.given), ", ".join(suspect.suggested)]
+        where = f"{Path(suspect.file).name}:{suspect.line}"
+        shown.add_row(where, *map(escape, cells), f"{suspect.confidence:.3f}")
+    if suspects:
+        console().print(shown)
+    console().print(f"{path}: {len(suspects):,} labels to look at", markup=False)
 
 
 def _table(title: str, counts: Any, examples: Any) -> None:

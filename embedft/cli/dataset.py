@@ -81,3 +81,11 @@ def print_sizes(output: Path, found: Dataset) -> None:
 
     shown = ", ".join(f"{name} {count:,}" for name, count in sizes(found).items())
     console().print(f"{output}: {shown} {'judgments' if found.retrieval else 'rows'}", markup=False)
+
+
+def require_new(file: Path, *, force: bool) -> None:
+    """Raise ArtifactError if a file that is to be written is there, and ``force`` is False."""
+    from embedft.errors import ArtifactError
+
+    if file.exists() and not force:
+        raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")

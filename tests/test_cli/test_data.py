@@ -140,3 +140,35 @@ def test_pairs_of_written_questions(cli, tmp_path):
         "where to water a tomato": texts[0],
         "does basil survive frost": texts[1],
     }
+
+
+def test_clean_lists_doubted_labels(cli, tmp_path):
+    topics = {"garden": "water the {} early in the morning", "travel": "book a train to {} for two"}
+    words = (
+        "roses",
+        "beans",
+        "Oslo",
+        "Lima",
+        "apples",
+        "Vienna",
+        "melons",
+        "Cairo",
+        "carrots",
+        "Kyoto",
+        "fields",
+        "Rome",
+    )
+    found = [{"text": form.format(word), "label": label} for label, form in topics.items() for word in words]
+    found[3]["label"] = "travel"
+    path = write(tmp_path / "train.jsonl", found)
+    command = ("data", "clean", path, "-o", tmp_path / "clean", "--label-errors", tmp_path / "suspects.jsonl")
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    assert "labels to look at" in done.stdout
+    first = json.loads((tmp_path / "suspects.jsonl").read_text().splitlines()[0])
+    assert (first["line"], first["given"], first["suggested"]) == (4, ["travel"], ["garden"])
+    assert_user_error(cli(*command, "--json"), "is there already", "--force")
+    pairs = write(tmp_path / "pairs.jsonl", [{"anchor": "a b c", "positive": "d e f"}])
+    other = cli("data", "clean", pairs, "-o", tmp_path / "other", "--label-errors", tmp_path / "none.jsonl")
+    assert_user_error(other, "not labelled texts", "--label-errors")
+    assert not (tmp_path / "other").exists()
