@@ -106,14 +106,17 @@ def check(
             findings += _peculiar(texts, split, column, data)
             advance()
     if data.kind == "retrieval":
-        findings += _retrieval(data, splits)
+        findings += _retrieval(data, splits, threshold)
     else:
         for split, table in data.splits.items():
             findings += _duplicates(data, split, table, threshold, splits[split])
             findings += _scores(data, split, table, splits[split])
         findings += _labels(data, splits)
-    leakage = find_leakage(data.retrieval) if data.retrieval else between(data, data, threshold)
+    leakage = find_leakage(data.retrieval) if data.retrieval else []
+    leakage += between(data, data, threshold)
     if against is not None:
+        if data.retrieval and against.retrieval:
+            leakage += find_leakage(data.retrieval, other=against.retrieval)
         leakage += between(data, against, threshold)
     rows = sum(data.rows.values()) or sum(split["rows"] for split in splits.values())
     bad = len({(fault.path, fault.line) for fault in data.faults})
@@ -317,7 +320,7 @@ def _labels(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding]:
     return found
 
 
-def _retrieval(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding]:
+def _retrieval(data: Dataset, splits: dict[str, dict[str, Any]], threshold: float | None) -> list[Finding]:
     """Queries without judgments or positives, documents that no query needs, documents and queries that stand twice."""
     retrieval = data.retrieval
     assert retrieval is not None  # the kind says so
@@ -342,9 +345,9 @@ def _retrieval(data: Dataset, splits: dict[str, dict[str, Any]]) -> list[Finding
     splits["documents"]["needed_by_no_query"] = unneeded
     found = [Finding(kind, "queries", len(rows), False, rows[:SHOWN]) for kind, rows in lists.items() if rows]
     for (part, _), texts in _texts(data).items():
-        exact, same, _ = duplicate_groups(texts, None)
+        exact, _, near = duplicate_groups(texts, threshold)
         own = np.arange(len(texts))
-        for kind, repeated in (("exact duplicate", exact != own), ("near duplicate", (same != own) & (exact == own))):
+        for kind, repeated in (("exact duplicate", exact != own), ("near duplicate", (near != own) & (exact == own))):
             places = np.flatnonzero(repeated)
             if len(places):
                 found.append(Finding(kind, part, len(places), False, [shortened(texts[row]) for row in places[:SHOWN]]))

@@ -30,6 +30,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9À-Þ])|(?<
 # Shorter than this a text says too little to be found by, or to answer with.
 MIN_QUERY_WORDS, MIN_ANSWER_WORDS = 3, 8
 MIN_TITLE_CHARS = 3
+TITLE_ENDS = " .:-"
 QUESTION = re.compile(r"^(?:Q(?:uestion)?\s*\d*\s*[:.]\s*)?(?P<question>[^\n]{8,300}\?)\s*$", re.M)
 ANSWER_MARK = re.compile(r"^A(?:nswer)?\s*[:.]\s*")
 CLOZE_PER_DOCUMENT = 1
@@ -99,14 +100,14 @@ def _about(document: Document, sentence: str) -> str:
     """The sentence, after the title where it does not name it."""
     if not document.title or document.title.lower() in sentence.lower():
         return sentence
-    return f"{document.title}: {sentence}"
+    return f"{document.title.rstrip(TITLE_ENDS)}: {sentence}"
 
 
 def _body(document: Document) -> str:
     """The text, without the title where it begins with it: a query that its answer repeats teaches nothing."""
     title = document.title.strip()
     if title and document.text.lstrip()[: len(title)].lower() == title.lower():
-        return document.text.lstrip()[len(title) :].lstrip(" .:-\n")
+        return document.text.lstrip()[len(title) :].lstrip(TITLE_ENDS + "\n")
     return document.text
 
 

@@ -1,6 +1,7 @@
 """Leakage: what the training split shares with the splits that are to judge it.
 
-Texts are compared after folding case and white space; near-duplicates are not looked for here.
+Queries and documents are compared after folding case and white space (`find_leakage`); texts, pairs and queries also
+but for punctuation, and as near duplicates (`between`).
 """
 
 from __future__ import annotations
@@ -53,30 +54,44 @@ def folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def find_leakage(data: RetrievalData, train: str = "train") -> list[Leak]:
-    """Every kind of overlap between ``train`` and the other splits, severe ones first; empty if there is none."""
-    if train not in data.qrels:
+def find_leakage(data: RetrievalData, train: str = "train", *, other: RetrievalData | None = None) -> list[Leak]:
+    """Every kind of overlap between the training split and what judges, severe ones first; empty if there is none.
+
+    Args:
+        data: what a model learns is its split ``train``, or, for ``other``, all of it where it has none.
+        train: name of that split.
+        other: data whose splits judge; without it the other splits of ``data`` do. Ids of another set mean nothing.
+    """
+    names = [train] if train in data.qrels else list(data.qrels) if other is not None else []
+    if not names:
         return []
-    sides = {name: _Side.of(data, name) for name in data.qrels}
-    trained = sides.pop(train)
-    leaks: list[Leak] = []
-    for name, judged in sides.items():
-        same_id = {query: text for query, text in judged.queries.items() if query in trained.queries}
-        trained_texts = set(trained.queries.values())
-        same_text = {
-            query: text for query, text in judged.queries.items() if query not in same_id and text in trained_texts
-        }
-        crossed = [text for text in judged.queries.values() if text in trained.positives]
-        answers = trained_texts & judged.positives
-        shared = trained.positives & judged.positives
-        leaks += [
-            _leak("query id", name, same_id.values(), len(judged.queries), severe=True),
-            _leak("query text", name, same_text.values(), len(judged.queries), severe=True),
-            _leak("query is trained document", name, crossed, len(judged.queries), severe=True),
-            _leak("document is trained query", name, answers, len(judged.positives), severe=True),
-            _leak("positive text", name, shared, len(judged.positives), severe=False),
-        ]
+    sides = [_Side.of(data, name) for name in names]
+    trained = _Side(
+        {query: text for side in sides for query, text in side.queries.items()},
+        set().union(*(side.positives for side in sides)),
+    )
+    if other is None:
+        judged = {name: _Side.of(data, name) for name in data.qrels if name != train}
+    else:
+        judged = {f"{other.path.name}/{name}": _Side.of(other, name) for name in other.qrels}
+    leaks = [leak for name, side in judged.items() for leak in _overlap(trained, side, name, ids=other is None)]
     return sorted((leak for leak in leaks if leak.count), key=lambda leak: not leak.severe)
+
+
+def _overlap(trained: _Side, judged: _Side, name: str, *, ids: bool) -> list[Leak]:
+    same_id = {query: text for query, text in judged.queries.items() if ids and query in trained.queries}
+    trained_texts = set(trained.queries.values())
+    same_text = [text for query, text in judged.queries.items() if query not in same_id and text in trained_texts]
+    crossed = [text for text in judged.queries.values() if text in trained.positives]
+    answers = trained_texts & judged.positives
+    shared = trained.positives & judged.positives
+    return [
+        _leak("query id", name, same_id.values(), len(judged.queries), severe=True),
+        _leak("query text", name, same_text, len(judged.queries), severe=True),
+        _leak("query is trained document", name, crossed, len(judged.queries), severe=True),
+        _leak("document is trained query", name, answers, len(judged.positives), severe=True),
+        _leak("positive text", name, shared, len(judged.positives), severe=False),
+    ]
 
 
 def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[RetrievalData, int]:
@@ -143,7 +158,8 @@ def between(data: Dataset, other: Dataset, threshold: float | None = THRESHOLD) 
 
     Texts of different kinds are compared text by text; two sets of scored pairs or of pairs pair by pair, as they stand
     and swapped. Kinds: ``exact``, ``swapped pair``, ``normalised`` (but for case, punctuation, white space),
-    ``near duplicate``. Each judged row counts once, for the first of these that holds.
+    ``near duplicate``. Each judged row counts once, for the first of these that holds. Of two sets of queries only the
+    last two are told; `find_leakage` tells the others.
 
     Args:
         data: its split ``train`` (every split, where it has none) is what a model learns.
@@ -161,13 +177,16 @@ def between(data: Dataset, other: Dataset, threshold: float | None = THRESHOLD) 
             continue
         split = name if other is data else f"{other.path.name}/{name}"
         leaks += _row_leaks(trained, rows, split, threshold)
+    if data.retrieval is not None and other.retrieval is not None:
+        return [leak for leak in leaks if leak.kind != "exact"]
     return leaks
 
 
 def _rows(data: Dataset, whole_pairs: bool) -> dict[str, list[tuple[str, ...]]]:
     """Split -> the texts of each row: both of a pair, or one a row."""
     if data.retrieval is not None:
-        return {name: [(text,) for text in data.retrieval.judged_queries(name)[1]] for name in data.retrieval.qrels}
+        queries = {name: data.retrieval.judged_queries(name)[1] for name in data.retrieval.qrels}
+        return {name: [(folded(text),) for text in texts] for name, texts in queries.items()}
     found: dict[str, list[tuple[str, ...]]] = {}
     for split, table in data.splits.items():
         if data.kind == "tags":

@@ -170,3 +170,35 @@ def test_chunks_respect_their_limit_and_lose_nothing():
     assert all(words([part.text])[0] <= 30 for part in parts)
     assert " ".join(part.text for part in parts).split() == text.split()
     assert len({part.id for part in parts}) == len(parts)
+
+
+def test_sentences_say_what_they_are_about():
+    text = "This condition is rare and begins in childhood. Fever and pain come and go in attacks of two days. "
+    text += "Colchicine prevents most of these attacks, if it is taken every day."
+    fever = Document("f", "Familial Mediterranean fever", text)
+    for strategy, query in (("first", "This condition is rare and begins in childhood."), ("cloze", None)):
+        ((anchor, pair),) = made_by([fever], strategy).items()
+        assert anchor.startswith("Familial Mediterranean fever: ")
+        assert query is None or anchor.endswith(query)
+        assert pair.positive.startswith("Familial Mediterranean fever ")
+        assert anchor.removeprefix("Familial Mediterranean fever: ") not in pair.positive
+    named = Document("f", "fever", "A Fever is more than 38 degrees. " + text)
+    assert list(made_by([named], "first")) == ["A Fever is more than 38 degrees."]
+
+
+def test_a_title_that_the_text_repeats_is_no_answer():
+    title = "flow past a flat plate ."
+    text = f"{title} an experiment was made in a wind tunnel . the lift of the plate was found to rise with its angle ."
+    document = Document("1", title, text)
+    assert made_by([document], "title")[title].positive.startswith("an experiment was made")
+    ((anchor, pair),) = made_by([document], "first").items()
+    assert anchor == f"{title[:-2]}: an experiment was made in a wind tunnel ."
+    assert pair.positive.endswith("the lift of the plate was found to rise with its angle .")
+
+
+def test_a_title_of_several_documents_finds_none_of_them():
+    text = "a text of more than eight words that tells of the thing number"
+    documents = [Document(str(n), title, f"{text} {n}") for n, title in enumerate(("Causes", "causes ", "Symptoms"))]
+    pairs, report = derive(documents, ["title"])
+    assert [pair.anchor for pair in pairs] == ["Symptoms"]
+    assert report.dropped == {"title of several documents": {"title": 2}}

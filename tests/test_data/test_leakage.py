@@ -1,11 +1,15 @@
 """Leakage is found, and a held-out part has none."""
 
+import json
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedft.data import drop_leaking_queries, find_leakage, hold_out, read_retrieval
+from embedft.data.check import check
+from embedft.data.dataset import read_dataset
 from embedft.errors import DataError
 
 
@@ -34,6 +38,38 @@ def test_every_kind_of_overlap_is_counted(garden):
     # q1 goes by its id, and its document is the one that a test query repeats; the other row goes by its text.
     assert dropped == 2
     assert [leak for leak in find_leakage(kept) if leak.severe] == []
+
+
+def test_other_data_are_compared_by_text_and_not_by_id(garden, garden_data):
+    clean = {(leak.kind, leak.split) for leak in find_leakage(garden_data, other=read_retrieval(garden)) if leak.severe}
+    assert clean == {("query text", "garden/train")}, "the same folder: its own training queries, and no id"
+    report = check(read_dataset(garden), against=read_dataset(garden))
+    assert [leak.count for leak in report.leakage if (leak.kind, leak.split) == ("query text", "garden/train")] == [
+        len(garden_data.judged_queries("train")[0])
+    ]
+
+
+def test_near_duplicates_of_queries_and_documents_are_told(garden):
+    question = "when and how often should a tomato be watered in a hot and dry summer"
+    body = "Tomatoes are watered early in the morning, at the roots, twice a week and in hot summers every day."
+    with (garden / "queries.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "x1", "text": question}) + "\n")
+        file.write(json.dumps({"_id": "x2", "text": question.replace("dry", "dryer")}) + "\n")
+        file.write(json.dumps({"_id": "x3", "text": "Where do ferns grow best?"}) + "\n")
+        file.write(json.dumps({"_id": "x4", "text": "where do ferns grow best"}) + "\n")
+    with (garden / "corpus.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "d1", "title": "", "text": body}) + "\n")
+        file.write(json.dumps({"_id": "d2", "title": "", "text": body.replace("twice", "once")}) + "\n")
+    with (garden / "qrels" / "train.tsv").open("a") as file:
+        file.write("x1\td1\t1\nx3\td1\t1\n")
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("x2\td2\t1\nx4\td2\t1\n")
+    report = check(read_dataset(garden))
+    leaks = {(leak.kind, leak.split): leak.count for leak in report.leakage if leak.severe}
+    assert leaks == {("near duplicate", "test"): 1, ("normalised", "test"): 1}
+    repeated = {finding.file: finding.count for finding in report.faults if finding.kind == "near duplicate"}
+    assert repeated["queries"] == 2
+    assert repeated["documents"] >= 1
 
 
 def test_planted_leaks_are_all_found(shared):
