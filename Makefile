@@ -40,6 +40,7 @@ bench: $(STAMP)
 	$(RUN)/python benchmarks/encode.py --model base --rounds 1 --texts 96 --set docstrings --dry
 	$(RUN)/python benchmarks/train.py --rounds 1 --no-memory --dry
 	$(RUN)/python benchmarks/long.py --rounds 1 --dry
+	$(RUN)/python benchmarks/data.py --rounds 1 --rows 20000 --dry
 
 # More than an hour; writes benchmarks/results/.
 bench-full: $(STAMP)
@@ -51,6 +52,7 @@ bench-full: $(STAMP)
 	$(RUN)/python benchmarks/train.py
 	$(RUN)/python benchmarks/train.py --cached
 	$(RUN)/python benchmarks/long.py
+	$(RUN)/python benchmarks/data.py --million
 
 clean:
 	rm -rf $(VENV) build dist embedft-demo

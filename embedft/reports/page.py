@@ -12,7 +12,7 @@ STYLE = """
   :root { --ink: #e3e8ee; --soft: #9aa8b6; --line: #35404c; --back: #14191f; --bar: #6fb1e0; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; } h3 { margin-bottom: .3rem; }
+h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; } h3 { margin-bottom: .3rem; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: var(--soft); }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -20,7 +20,7 @@ td.example { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
 .plots { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; }
 figcaption { color: var(--soft); font-size: .85rem; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; } svg rect { fill: var(--bar); }
-svg line { stroke: var(--line); }
+svg line { stroke: var(--line); } svg { display: block; max-width: 100%; }
 .wide { overflow-x: auto; } p.verdict { font-size: 1.1rem; }
 """
 WIDTH, HEIGHT, FOOT = 340, 130, 18

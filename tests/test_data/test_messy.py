@@ -1,5 +1,7 @@
 """Every fault that the files of ``messy/`` count is found, count by count; what is left is read, cleaned and split."""
 
+import json
+
 import pytest
 
 from embedft.data.check import check
@@ -204,3 +206,15 @@ def test_each_public_set_reads_by_its_path_alone(shared):
         # Four rows of snli repeat their anchor as the positive, which teaches nothing.
         assert len(data.faults) == (4 if name == "pairs/snli" else 0), name
         assert set(data.splits) == set(counts), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["leak_retrieval", "long_doc", "qrels_missing", "triplets_messy.jsonl"])
+def test_what_is_left_after_cleaning_trains(shared, cli, tmp_path, name):
+    done = cli("data", "clean", shared / "messy" / name, "-o", tmp_path / "clean", "--max-bad", "50%")
+    assert done.returncode == 0, done.stderr
+    steps = ("--set", "training.max_steps=4", "--set", "training.batch_size=8", "--set", "training.max_length=64")
+    done = cli("train", "--task", "retrieval", "--data", tmp_path / "clean", "-o", tmp_path / "run", *steps, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["evaluation"]["queries"] > 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
