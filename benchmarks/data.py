@@ -4,8 +4,7 @@
 
 Peers: datasketch's MinHash and MinHashLSH with as many permutations over the same shingles, each found pair checked by
 nothing; semhash with static word vectors (the bundled encoder's own), which compares meaning, not form. ``--million``
-reads, checks (near duplicates too), cleans, and cleans of near duplicates a million JSONL rows, each in a process of its
-own.
+reads, checks (near duplicates too), cleans, and cleans of near duplicates a million JSONL rows, one process each.
 """
 
 from __future__ import annotations

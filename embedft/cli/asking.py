@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -14,23 +15,27 @@ from embedft.cli.options import gathered
 if TYPE_CHECKING:
     from embedft.data.endpoint import Endpoint
 
-KEY_VARIABLES = ("EMBEDFT_API_KEY", "OPENAI_API_KEY")
+OWN_VARIABLE, USUAL_VARIABLE = "EMBEDFT_API_KEY", "OPENAI_API_KEY"
 OPTIONS = (
     click.option("--endpoint", help="Address of an OpenAI-compatible API: http://localhost:8000/v1."),
     click.option("--endpoint-model", help="Name of the model there."),
     click.option(
         "--api-key-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help=f"File with the key; else the variable {' or '.join(KEY_VARIABLES)}, if set.",
+        help=f"File with the key; else the variable {OWN_VARIABLE}, or {USUAL_VARIABLE} (by https, or to localhost).",
     ),
     click.option("--prompt", type=click.Path(path_type=Path, dir_okay=False), help="File with a prompt of your own."),
     click.option(
         "--cache",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="File that keeps the answers, to go on after a break.  [default: OUTPUT.answers.jsonl]",
+        help="File that keeps the answers, to go on after a break.  [default: OUTPUT.answers]",
     ),
     click.option("--workers", type=click.IntRange(1), default=8, show_default=True, help="Requests at once."),
     click.option("--temperature", type=click.FloatRange(0), default=0.7, show_default=True, help="Of the answers."),
+    click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True, help="Of an answer."),
+    click.option(
+        "--timeout", type=click.FloatRange(0, min_open=True), default=120, show_default=True, help="Seconds a request."
+    ),
 )
 
 
@@ -45,6 +50,8 @@ class Asking:
     cache: Path | None
     workers: int
     temperature: float
+    max_tokens: int
+    timeout: float
 
     def open(self, output: Path) -> Endpoint:
         """The endpoint; answers are kept beside ``output``.
@@ -61,9 +68,27 @@ class Asking:
                 hint="give --endpoint http://host:port/v1 and --endpoint-model NAME.",
             )
         config = EndpointConfig(
-            self.endpoint, self.endpoint_model, self._key(), temperature=self.temperature, workers=self.workers
+            self.endpoint,
+            self.endpoint_model,
+            self._key(),
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            timeout=self.timeout,
+            workers=self.workers,
         )
-        return Endpoint(config, self.cache or output.with_name(f"{output.name}.answers.jsonl"))
+        return Endpoint(config, self.kept_beside(output))
+
+    def kept_beside(self, output: Path) -> Path:
+        """The file of answers.
+
+        Raises:
+            ConfigError: it would stand inside ``output``, which is replaced as a whole.
+        """
+        from embedft.errors import ConfigError
+
+        if self.cache is not None and self.cache.absolute().is_relative_to(output.absolute()):
+            raise ConfigError(f"--cache {self.cache}: stands inside the output.", hint="name a file outside of it.")
+        return self.cache or output.with_name(f"{output.name}.answers")
 
     def prompt_or(self, usual: str) -> str:
         """The user's prompt, else ``usual``."""
@@ -75,15 +100,16 @@ class Asking:
         from embedft.errors import ConfigError
 
         if self.api_key_file is None:
-            return next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+            return os.environ.get(OWN_VARIABLE) or (os.environ.get(USUAL_VARIABLE) if self._private() else None) or None
         try:
-            key = self.api_key_file.read_text("utf-8").strip()
+            return self.api_key_file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.api_key_file}: cannot be read: {error}", hint="check the path.") from error
-        # A header takes visible ASCII alone; the message must not show the key.
-        if not key or not key.isascii() or not key.isprintable():
-            raise ConfigError(f"{self.api_key_file}: holds no key.", hint="write the key there, in one line.")
-        return key
+
+    def _private(self) -> bool:
+        """Whether nobody on the way can read what is sent: a key that was set for others does not go in the clear."""
+        address = urlsplit(self.endpoint or "")
+        return address.scheme == "https" or address.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 asking_options = gathered("asking", Asking, OPTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from embedft.cli.asking import Asking, asking_options
 from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, sizes
-from embedft.cli.options import force_option, json_option
+from embedft.cli.options import force_option, json_option, names_in
 
 if TYPE_CHECKING:
     from embedft.data.augment import AugmentReport, Rewrite
@@ -58,7 +59,7 @@ def augment(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Make more training rows out of those there are.
+    """Make more training rows out of those there are.
 
     Changes the text of a labelled row, the anchor of a pair, one side of a scored pair, the query of a judgment; only
     rows of train are used. A new text that stands in another split is left out, and each new row names its parent, so
@@ -66,7 +67,7 @@ def augment(
 
     \b
     embedft data augment DATA -o MORE --methods synonyms,deletion --copies 2
-    embedft data augment DATA -o MORE --methods back-translation \
+    embedft data augment DATA -o MORE --methods back-translation \\
         --translate opus-mt-en-de --translate-back opus-mt-de-en
     """
     from embedft.artifacts import require_free
@@ -74,18 +75,26 @@ def augment(
     from embedft.data.augment import AugmentConfig
     from embedft.data.augment import augment as augment_data
     from embedft.data.store import is_stored, write_dataset
+    from embedft.errors import DataError
 
-    config = AugmentConfig(tuple(name.strip() for name in methods.split(",")), copies, rate, seed)
+    config = AugmentConfig(names_in("--methods", methods), copies, rate, seed)
     found = reading.read()
     # Before the work, which may be long.
     require_free(output, force=force, ours=is_stored)
     words = _thesaurus(config.methods, thesaurus, wordnet)
     rewrites: dict[str, Rewrite] = {}
     if "back-translation" in config.methods:
-        rewrites["back-translation"] = _translation(translate, translate_back, languages, seed, progress=not as_json)
+        rewrites["back-translation"] = _translation(
+            translate, translate_back, languages, seed, asking.kept_beside(output), progress=not as_json
+        )
     if "paraphrase" in config.methods:
-        rewrites["paraphrase"] = _paraphrase(asking, output, progress=not as_json)
+        rewrites["paraphrase"] = _paraphrase(asking, output, seed, progress=not as_json)
     made, report = augment_data(found, config, thesaurus=words, rewrites=rewrites)
+    if not report.kept.total():
+        raise DataError(
+            f"{found.path}: no new row came of {methods}: {_told(report)}.",
+            hint="use other methods, or a higher --rate.",
+        )
     write_dataset(made, output, made_by="embedft data augment", force=force)
     if as_json:
         print_json({"output": str(output), "rows": sizes(made), **report.as_dict()})
@@ -102,7 +111,9 @@ def _thesaurus(methods: tuple[str, ...], file: Path | None, wordnet: Path | None
     return find_wordnet(wordnet) if wordnet is not None or "synonyms" in methods else None
 
 
-def _translation(there: str | None, back: str | None, languages: str | None, seed: int, *, progress: bool) -> Rewrite:
+def _translation(
+    there: str | None, back: str | None, languages: str | None, seed: int, cache: Path, *, progress: bool
+) -> Rewrite:
     from embedft.data.translate import Translator, back_translate
     from embedft.errors import ConfigError
 
@@ -119,15 +130,30 @@ def _translation(there: str | None, back: str | None, languages: str | None, see
     own, other = codes
     into = Translator(there, own, other)
     home = Translator(back or there, other, own)
-    return lambda texts, copies: back_translate(texts, copies, into, home, seed=seed, show_progress=progress)
+    return lambda texts, copies: back_translate(
+        texts, copies, into, home, cache=cache, seed=seed, show_progress=progress
+    )
 
 
-def _paraphrase(asking: Asking, output: Path, *, progress: bool) -> Rewrite:
+def _paraphrase(asking: Asking, output: Path, seed: int, *, progress: bool) -> Rewrite:
     from embedft.data.written import PARAPHRASE, paraphrases
 
     endpoint = asking.open(output)
     prompt = asking.prompt_or(PARAPHRASE)
-    return lambda texts, copies: paraphrases(texts, copies, endpoint, prompt=prompt, show_progress=progress)
+
+    def rewrite(texts: Sequence[str], copies: int) -> list[list[str]]:
+        made = paraphrases(texts, copies, endpoint, prompt=prompt, seed=seed, show_progress=progress)
+        if endpoint.said():
+            click.echo(f"of {len(texts) * copies} paraphrases: {endpoint.said()}", err=True)
+        return made
+
+    return rewrite
+
+
+def _told(report: AugmentReport) -> str:
+    """Why rows and new texts were left out, with counts."""
+    counts = {**report.passed_over, **{reason: found.total() for reason, found in report.dropped.items()}}
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "nothing was made"
 
 
 def _print(report: AugmentReport) -> None:
@@ -144,3 +170,6 @@ def _print(report: AugmentReport) -> None:
         gone: list[Any] = [f"{counts[name]:,}" for counts in report.dropped.values()]
         table.add_row(name, f"{count:,}", *gone, f"{report.kept[name]:,}", escape(report.examples.get(name, "")))
     console().print(table)
+    for reason, count in report.passed_over.items():
+        if count:
+            console().print(f"passed over: {count:,} rows of train, {reason}", markup=False)

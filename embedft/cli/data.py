@@ -57,7 +57,7 @@ def check(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Say what a data set holds, what is wrong with it, and what leaks.
+    """Say what a data set holds, what is wrong with it, and what leaks.
 
     \b
     embedft data check DATA
@@ -65,13 +65,15 @@ def check(
     """
     from embedft.cli.output import print_json
     from embedft.data.check import check as check_data
-    from embedft.data.store import write_quarantine
+    from embedft.data.store import QUARANTINE_BEGIN, write_quarantine
     from embedft.errors import DataError
-    from embedft.reports import data_page
+    from embedft.reports import PAGE_BEGIN, data_page
 
-    for file in (output, quarantine):
-        if file is not None:
-            require_new(file, force=force)
+    apart_from = [*reading.paths, against]
+    if output is not None:
+        require_new(output, PAGE_BEGIN, force=force, apart_from=[*apart_from, quarantine])
+    if quarantine is not None:
+        require_new(quarantine, QUARANTINE_BEGIN, force=force, apart_from=apart_from)
     found = reading.read(most=1.0)
     other = reading.read((against,), most=1.0) if against else None
     report = check_data(
@@ -148,7 +150,7 @@ def clean(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Mend texts, leave out bad and repeated rows, and write what is left.
+    """Mend texts, leave out bad and repeated rows, and write what is left.
 
     Double-encoded text, HTML, control and invisible characters, letters (NFC) and white space are mended; what was left
     out stands with its reason in OUT/quarantine/rows.jsonl. --label-errors ranks the labels that are probably wrong;
@@ -157,17 +159,19 @@ def clean(
     \b
     embedft data clean DATA -o CLEAN --duplicates near --conflicts majority
     """
+    from embedft.artifacts import require_free
     from embedft.cli.output import print_json
     from embedft.data.clean import CleanConfig
     from embedft.data.clean import clean as clean_data
-    from embedft.data.mislabelled import write_suspects
-    from embedft.data.store import write_dataset
+    from embedft.data.mislabelled import SUSPECTS_BEGIN, write_suspects
+    from embedft.data.store import is_stored, write_dataset
 
     steps = [step for step in CleanConfig.steps if not (keep_html and step in ("entities", "tags"))]
     steps += ["lower"] * lower + ["punctuation"] * punctuation
     config = CleanConfig(tuple(steps), min_chars, max_chars, duplicates, threshold, conflicts, mend_labels, leakage)
+    require_free(output, force=force, ours=is_stored)
     if label_errors is not None:
-        require_new(label_errors, force=force)
+        require_new(label_errors, SUSPECTS_BEGIN, force=force, apart_from=[*reading.paths, output])
     found = reading.read()
     cleaned, changes = clean_data(found, config)
     suspects = _suspects(cleaned, model, show_progress=not as_json) if label_errors is not None else []
@@ -210,7 +214,7 @@ def split(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Divide a data set so that no text and no near duplicate stands on two sides.
+    """Divide a data set so that no text and no near duplicate stands on two sides.
 
     \b
     embedft data split all.jsonl -o DATA --ratios 80,10,10
@@ -230,12 +234,10 @@ def split(
 
 
 def _suspects(found: Dataset, model: str, *, show_progress: bool) -> list[Suspect]:
-    from embedft.data.mislabelled import mislabelled
+    from embedft.data.mislabelled import mislabelled, require_labels
     from embedft.encoder import Encoder
-    from embedft.errors import DataError
 
-    if found.kind != "labelled texts":
-        raise DataError(f"{found.path}: holds {found.kind}, not labelled texts.", hint="leave --label-errors out.")
+    require_labels(found)
     texts = [text for table in found.splits.values() for text in table["text"].to_pylist()]
     return mislabelled(found, Encoder.load(model).encode_documents(texts, show_progress=show_progress))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +33,15 @@ class Share(click.ParamType[float]):
 
 
 output_option = click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="New folder.")
+max_bad_option = click.option(
+    "--max-bad", type=Share(), default="5%", show_default=True, help="Share of bad rows beyond which it fails."
+)
+ANOTHER = "name another path."
 READING = (
     click.argument("paths", metavar="PATH", nargs=-1, required=True),
     click.option("--columns", help="Roles of columns, where names do not tell: anchor=q,positive=a."),
     click.option("--scale", help="Of similarity scores, where it is not found out: 0,5."),
-    click.option(
-        "--max-bad", type=Share(), default="5%", show_default=True, help="Share of bad rows beyond which it fails."
-    ),
+    max_bad_option,
 )
 
 
@@ -83,9 +86,29 @@ def print_sizes(output: Path, found: Dataset) -> None:
     console().print(f"{output}: {shown} {'judgments' if found.retrieval else 'rows'}", markup=False)
 
 
-def require_new(file: Path, *, force: bool) -> None:
-    """Raise ArtifactError if a file that is to be written is there, and ``force`` is False."""
+def require_new(file: Path, begin: str, *, force: bool, apart_from: Iterable[object] = ()) -> None:
+    """Say before the work whether a file can be written.
+
+    Args:
+        file: to be written.
+        begin: how a file of this kind begins; with ``force`` such a one is replaced, and no other.
+        force: replace it.
+        apart_from: other paths of the command; it must be none of them, nor stand in one.
+
+    Raises:
+        ArtifactError: it is there already, is one of the other paths, or its folder does not exist.
+    """
     from embedft.errors import ArtifactError
 
-    if file.exists() and not force:
+    here = file.resolve()
+    for other in apart_from:
+        if other is not None and here.is_relative_to(Path(str(other)).resolve()):
+            raise ArtifactError(f"{file}: is, or stands in, {other}, which the command names too.", hint=ANOTHER)
+    if not file.parent.is_dir():
+        raise ArtifactError(f"{file}: the folder {file.parent} does not exist.", hint="make it, or name another path.")
+    if not file.exists():
+        return
+    if not force:
         raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")
+    if file.is_dir() or (file.stat().st_size and not file.read_bytes()[: len(begin)] == begin.encode()):
+        raise ArtifactError(f"{file}: embedft did not write it; --force replaces only its own.", hint=ANOTHER)

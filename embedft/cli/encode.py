@@ -38,7 +38,7 @@ def encode(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Embed each text of a file and write the vectors to a NumPy file, row by row.
+    """Embed each text of a file and write the vectors to a NumPy file, row by row.
 
     TEXTS is a .txt file with a text a line, or a .jsonl, .csv, .tsv or .parquet file; row n of the vectors belongs to
     row n of the texts. Any number of texts fits: what is done is on the disk, and --resume goes on after a stop.

@@ -36,7 +36,7 @@ def evaluate(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Score MODEL on a data set, and tell whether it is better than another.
+    """Score MODEL on a data set, and tell whether it is better than another.
 
     \b
     embedft evaluate RUN/model --data DATA --split test --against bundled

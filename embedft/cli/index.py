@@ -23,7 +23,7 @@ def index() -> None:
 @force_option
 @json_option
 def build(corpus: Path, model: str, output: Path, precision: Any, force: bool, as_json: bool) -> None:
-    r"""Embed the documents of CORPUS and write an index.
+    """Embed the documents of CORPUS and write an index.
 
     CORPUS is a JSONL file with the fields _id, title and text, or a folder that holds such a corpus.jsonl.
 

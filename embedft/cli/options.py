@@ -35,3 +35,17 @@ def gathered(
         return taken
 
     return decorate
+
+
+def names_in(option: str, text: str) -> tuple[str, ...]:
+    """The names in a list with commas, each once.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from embedft.errors import ConfigError
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ConfigError(f"{option}: is empty.", hint="give names, with commas.")
+    return names

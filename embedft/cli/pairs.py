@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedft.cli.asking import Asking, asking_options
-from embedft.cli.options import force_option, json_option, precision_option
+from embedft.cli.dataset import max_bad_option
+from embedft.cli.options import force_option, json_option, names_in, precision_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,7 @@ QUESTIONS = "questions"
 )
 @click.option("--chunk-tokens", type=click.IntRange(16), help="Cut documents into parts of at most so many tokens.")
 @asking_options
+@max_bad_option
 @precision_option
 @force_option
 @json_option
@@ -55,11 +57,12 @@ def pairs(
     top_k: int,
     chunk_tokens: int | None,
     asking: Asking,
+    max_bad: float,
     precision: Any,
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Make training pairs out of documents without labels.
+    """Make training pairs out of documents without labels.
 
     DOCUMENTS is a corpus (BEIR folder, JSONL, CSV, ...), a file, or a folder of PDF, HTML, Markdown, reStructuredText,
     text and Python files. Each strategy reads queries out of the documents themselves; `questions` are written by a
@@ -68,7 +71,7 @@ def pairs(
 
     \b
     embedft data pairs docs/ -o PAIRS
-    embedft data pairs docs/ -o PAIRS --strategies title,questions \
+    embedft data pairs docs/ -o PAIRS --strategies title,questions \\
         --endpoint http://localhost:8000/v1 --endpoint-model NAME
     embedft train --task retrieval --data PAIRS -o RUN
     """
@@ -76,13 +79,13 @@ def pairs(
     from embedft.cli.output import print_json
     from embedft.data.derive import as_rows, derive, drop_repeated, round_trip
     from embedft.data.extract import read_documents
-    from embedft.data.store import MANIFEST, is_stored
+    from embedft.data.store import is_stored, write_manifest
     from embedft.encoder import Encoder
     from embedft.errors import DataError
 
     require_free(output, force=force, ours=is_stored)
-    names = [name.strip() for name in strategies.split(",")]
-    found = read_documents(documents)
+    names = names_in("--strategies", strategies)
+    found = read_documents(documents, max_bad=max_bad)
     encoder = Encoder.load(model, precision=precision)
     if chunk_tokens:
         found = _chunked(found, encoder, chunk_tokens)
@@ -95,15 +98,13 @@ def pairs(
     if not kept:
         raise DataError(
             f"{documents}: {len(found)} documents gave no pair by {strategies}.",
-            hint="try other --strategies, or a larger --top-k.",
+            hint=f"try other --strategies{', or a larger --top-k' if top_k else ''}.",
         )
     with atomic_directory(output, force=force, ours=is_stored) as staged:
         with (staged / "train.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in as_rows(kept))
         summary = {"documents": len(found), "pairs": len(kept), **report.as_dict()}
-        (staged / MANIFEST).write_text(
-            json.dumps({"kind": "pairs", "from": str(documents), **summary}, indent=2) + "\n"
-        )
+        write_manifest(staged, {"kind": "pairs", "from": str(documents), **summary})
     if as_json:
         print_json({"output": str(output), **summary})
         return
@@ -118,8 +119,8 @@ def _written(
     endpoint = asking.open(output)
     prompt = asking.prompt_or(written.QUESTIONS)
     made = written.questions(documents, endpoint, report, count=count, prompt=prompt, show_progress=show_progress)
-    if endpoint.refused:
-        click.echo(f"the endpoint refused {endpoint.refused} of {len(documents)} documents", err=True)
+    if endpoint.said():
+        click.echo(f"of {len(documents)} documents: {endpoint.said()}", err=True)
     return made
 
 

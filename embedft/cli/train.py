@@ -33,7 +33,7 @@ def train(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Fine-tune an encoder and judge it against the one it started from.
+    """Fine-tune an encoder and judge it against the one it started from.
 
     Settings come from CONFIG (YAML), then from the options, then from --set.
 

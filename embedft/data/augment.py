@@ -1,7 +1,8 @@
 """More training rows, made of those there are: edits, back-translation, paraphrases.
 
-Only rows of ``train`` are used, and a new text that stands in another split, or anywhere in train, is left out. Each
-new row names the text it was made of (metadata ``parent``), so that a later split keeps them together.
+Only rows of ``train`` are used, and of them none whose text stands in another split; a new text that stands in another
+split, or in train, is left out. Near duplicates are not looked for: most edits are such of their own parent. Each new
+row names the text it was made of and the method (`embedft.data.parents`), so that a later split keeps them together.
 
 What changes is the text that a label belongs to, the anchor of a pair, one side of a scored pair, the query of a
 judgment. A small edit may change the meaning all the same; look at the examples of the report.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -23,12 +24,11 @@ from embedft.data.dataset import TEXT_COLUMNS, Dataset
 from embedft.data.edits import EDITS, edit
 from embedft.data.faults import shortened
 from embedft.data.near import normalised
+from embedft.data.parents import METHOD, PARENT, parent_of
 from embedft.data.retrieval import QRELS_SCHEMA, QUERIES_SCHEMA, RetrievalData
-from embedft.data.split import PARENT
 from embedft.data.thesaurus import Thesaurus
 from embedft.errors import ConfigError, DataError
 
-METHOD = "augmented_by"
 REWRITES = ("back-translation", "paraphrase")
 CHANGED = {"labelled texts": ("text",), "pairs": ("anchor",), "scored pairs": ("sentence1", "sentence2")}
 
@@ -61,8 +61,9 @@ class AugmentConfig:
 
 @dataclass
 class AugmentReport:
-    """What each method gave, why new texts were left out, and an example of each method."""
+    """Rows that were passed over, what each method gave, why new texts were left out, an example of each method."""
 
+    passed_over: Counter[str] = field(default_factory=Counter)
     made: Counter[str] = field(default_factory=Counter)
     dropped: dict[str, Counter[str]] = field(default_factory=dict)
     kept: Counter[str] = field(default_factory=Counter)
@@ -71,12 +72,27 @@ class AugmentReport:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         dropped = {reason: dict(counts) for reason, counts in self.dropped.items()}
-        return {"made": dict(self.made), "dropped": dropped, "kept": dict(self.kept), "examples": self.examples}
+        return {
+            "passed_over": dict(self.passed_over),
+            "made": dict(self.made),
+            "dropped": dropped,
+            "kept": dict(self.kept),
+            "examples": self.examples,
+        }
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A row that may be augmented: its number, the text that changes, and what tells equal new texts apart."""
+
+    row: int
+    text: str
+    rest: str
 
 
 @dataclass(frozen=True)
 class _New:
-    row: int
+    source: _Source
     method: str
     text: str
 
@@ -127,31 +143,48 @@ class _Maker:
     rewrites: Mapping[str, Rewrite]
     report: AugmentReport
 
-    def __call__(self, texts: Sequence[str], train: set[str], others: set[str]) -> list[_New]:
-        """New texts in the order of the rows; ``train`` and ``others`` are the texts that stand there, as `_same`."""
+    def __call__(self, sources: Sequence[_Source], train: Iterable[str], others: Iterable[str]) -> list[_New]:
+        """New texts in the order of the rows.
+
+        Args:
+            sources: rows of train.
+            train: all texts of train.
+            others: all texts of the other splits.
+        """
+        tested = {normalised(text) for text in others}
+        used = [source for source in sources if normalised(source.text) not in tested]
+        self.report.passed_over["stands in another split"] += len(sources) - len(used)
+        known = {_same(text) for text in train}
         found: list[_New] = []
         for method in self.config.methods:
-            for row, variants in enumerate(self._variants(method, texts)):
-                found += [_New(row, method, text) for text in variants]
-        found.sort(key=lambda new: new.row)
+            texts = [source.text for source in used]
+            for source, variants in zip(used, self._variants(method, texts), strict=True):
+                found += [_New(source, method, text) for text in variants]
+        found.sort(key=lambda new: new.source.row)
         kept = []
-        known = set(train)
+        seen: set[tuple[str, str]] = set()
         for new in found:
             self.report.made[new.method] += 1
-            key = _same(new.text)
-            unchanged = key == _same(texts[new.row]) or not new.text.strip()
-            leaks = normalised(new.text) in others
-            reason = "unchanged" if unchanged else "stands in another split" if leaks else ""
-            reason = reason or ("stands in train" if key in known else "")
+            reason = self._reason(new, known, tested, seen)
             if reason:
                 self.report.dropped.setdefault(reason, Counter())[new.method] += 1
                 continue
-            known.add(key)
+            seen.add((_same(new.text), new.source.rest))
             kept.append(new)
             self.report.kept[new.method] += 1
-            example = f"{shortened(texts[new.row])} -> {shortened(new.text)}"
-            self.report.examples.setdefault(new.method, example)
+            self.report.examples.setdefault(new.method, f"{shortened(new.source.text)} -> {shortened(new.text)}")
         return kept
+
+    def _reason(self, new: _New, known: set[str], tested: set[str], seen: set[tuple[str, str]]) -> str:
+        """Why a new text is left out; ``""`` where it stays."""
+        key = _same(new.text)
+        if not key or key == _same(new.source.text):
+            return "unchanged"
+        if normalised(new.text) in tested:
+            return "stands in another split"
+        if key in known:
+            return "stands in train"
+        return "made twice" if (key, new.source.rest) in seen else ""
 
     def _variants(self, method: str, texts: Sequence[str]) -> Iterator[Sequence[str]]:
         if method in REWRITES:
@@ -177,48 +210,61 @@ def _same(text: str) -> str:
 def _augment_table(data: Dataset, make: _Maker) -> pa.Table:
     assert data.kind != "retrieval"  # the caller asked
     table = data.splits["train"]
-    originals = [row for row, text in enumerate(table["metadata"].to_pylist()) if not _parent(text)]
     columns = CHANGED[data.kind]
-    # Of two sides that may change each row changes one, in turn.
-    column_of = [columns[row % len(columns)] for row in range(table.num_rows)]
-    values = {column: table[column].to_pylist() for column in columns}
-    texts = [values[column_of[row]][row] for row in originals]
-    every = {
-        split: [t for c in TEXT_COLUMNS[data.kind] for t in other[c].to_pylist()]
-        for split, other in data.splits.items()
-    }
-    others = {normalised(text) for split, found in every.items() if split != "train" for text in found}
-    found = make(texts, {_same(text) for text in every["train"]}, others)
-    added = table.take(pa.array([originals[new.row] for new in found], pa.int64())).to_pylist()
-    for new, row in zip(found, added, strict=True):
-        row[column_of[originals[new.row]]] = new.text
-        row["metadata"] = _metadata(row["metadata"], texts[new.row], new.method)
+    rows = table.to_pylist()
+    sources = []
+    column_of = {}
+    for number, row in enumerate(rows):
+        if parent_of(row["metadata"]) is not None:
+            make.report.passed_over["augmented before"] += 1
+            continue
+        column_of[number] = _side(row, columns)
+        others = [row[name] for name in TEXT_COLUMNS[data.kind] if name != column_of[number]]
+        sources.append(_Source(number, row[column_of[number]], "\x1f".join(others)))
+    every = {split: _all_texts(data, split) for split in data.splits}
+    tested = [text for split, texts in every.items() if split != "train" for text in texts]
+    added = []
+    for new in make(sources, every["train"], tested):
+        row = rows[new.source.row]
+        metadata = _metadata(row["metadata"], new)
+        added.append({**row, column_of[new.source.row]: new.text, "metadata": metadata})
     return pa.concat_tables([table, pa.Table.from_pylist(added, schema=table.schema)]).unify_dictionaries()
 
 
+def _side(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """The column that changes; of two one is drawn by the texts, so that it does not depend on other rows."""
+    if len(columns) == 1:
+        return columns[0]
+    texts = "\x1f".join(row[name] for name in columns).encode("utf-8", "surrogatepass")
+    return columns[hashlib.blake2b(texts, digest_size=1).digest()[0] % len(columns)]
+
+
+def _all_texts(data: Dataset, split: str) -> list[str]:
+    return [text for column in data.texts(split).values() for text in column.to_pylist()]
+
+
 def _augment_queries(data: RetrievalData, make: _Maker) -> RetrievalData:
-    """New queries for the relevant documents of the training queries; ids are ``<id>-<method><number>``."""
+    """New queries for the documents of the training queries; ids are ``<id>-<method><number>``."""
     qrels = data.split("train")
     rows = {row["id"]: row for row in data.queries.to_pylist()}
-    used = [key for key in dict.fromkeys(qrels["query_id"].to_pylist()) if not _parent(rows[key]["metadata"])]
-    elsewhere = [table["query_id"].to_pylist() for name, table in data.qrels.items() if name != "train"]
-    others = {normalised(rows[key]["text"]) for keys in elsewhere for key in keys}
-    texts = [rows[key]["text"] for key in used]
-    found = make(texts, {_same(row["text"]) for row in rows.values()}, others)
     judged: dict[str, list[tuple[str, int]]] = {}
     for query, document, grade in zip(*(qrels[name].to_pylist() for name in QRELS_SCHEMA.names), strict=True):
         judged.setdefault(query, []).append((document, grade))
-    numbers: Counter[tuple[int, str]] = Counter()
+    used = [key for key in judged if parent_of(rows[key]["metadata"]) is None]
+    make.report.passed_over["augmented before"] += len(judged) - len(used)
+    sources = [_Source(number, rows[key]["text"], "") for number, key in enumerate(used)]
+    elsewhere = {key for name, table in data.qrels.items() if name != "train" for key in table["query_id"].to_pylist()}
+    trained = [row["text"] for key, row in rows.items() if key not in elsewhere]
+    numbers: Counter[tuple[str, str]] = Counter()
     queries: list[dict[str, Any]] = []
     judgments: list[dict[str, Any]] = []
-    for new in found:
-        parent = rows[used[new.row]]
-        numbers[new.row, new.method] += 1
-        key = f"{parent['id']}-{new.method}{numbers[new.row, new.method]}"
+    for new in make(sources, trained, [rows[key]["text"] for key in elsewhere]):
+        parent = rows[used[new.source.row]]
+        numbers[parent["id"], new.method] += 1
+        key = f"{parent['id']}-{new.method}{numbers[parent['id'], new.method]}"
         while key in rows:
             key += "-"
-        metadata = _metadata(parent["metadata"], parent["text"], new.method)
-        queries.append({"id": key, "text": new.text, "metadata": metadata})
+        queries.append({"id": key, "text": new.text, "metadata": _metadata(parent["metadata"], new)})
         judgments += [{"query_id": key, "corpus_id": doc, "grade": grade} for doc, grade in judged[parent["id"]]]
     pairs = dict(data.pairs)
     pairs.pop("train", None)
@@ -230,9 +276,6 @@ def _augment_queries(data: RetrievalData, make: _Maker) -> RetrievalData:
     )
 
 
-def _parent(metadata: str | None) -> str | None:
-    return json.loads(metadata).get(PARENT) if metadata and PARENT in metadata else None
-
-
-def _metadata(text: str | None, parent: str, method: str) -> str:
-    return json.dumps({**(json.loads(text) if text else {}), PARENT: parent, METHOD: method}, ensure_ascii=False)
+def _metadata(text: str | None, new: _New) -> str:
+    own = json.loads(text) if text else {}
+    return json.dumps({**own, PARENT: new.source.text, METHOD: new.method}, ensure_ascii=False)

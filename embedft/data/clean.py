@@ -23,7 +23,9 @@ from embedft.data import labels as label_checks
 from embedft.data.check import row_keys
 from embedft.data.dataset import TEXT_COLUMNS, Dataset
 from embedft.data.faults import Fault, shortened
+from embedft.data.leakage import drop_leaking_queries
 from embedft.data.near import THRESHOLD, duplicate_groups
+from embedft.data.parents import PARENT, parent_of
 from embedft.data.peculiar import BIDI, CONTROL, HTML_ENTITY, HTML_TAG, JOINER, is_double_encoded
 from embedft.errors import ConfigError
 
@@ -36,6 +38,7 @@ PUNCTUATION = re.compile(r"[^\w\s]|_")
 PLAIN = re.compile(r"[\x21-\x25\x27-\x3b\x3d-\x7e]+(?: [\x21-\x25\x27-\x3b\x3d-\x7e]+)*")
 # Steps feed each other (an entity may hide a tag); real texts are still after two passes.
 PASSES = 10
+LEAVE = "leave these settings out."
 
 Conflicts = Literal["keep", "drop", "majority"]
 
@@ -161,9 +164,14 @@ def clean_text(text: str, steps: tuple[str, ...], changes: Changes | None = None
 def clean(data: Dataset, config: CleanConfig | None = None) -> tuple[Dataset, Changes]:
     """The data set after cleaning, and what was changed.
 
-    Retrieval data have their texts mended and nothing left out: ids would dangle.
+    Of retrieval data texts are mended and training judgments that leak left out; documents and queries stay, since ids
+    would dangle.
+
+    Raises:
+        ConfigError: ``config`` asks for what there is not in data of this kind.
     """
     config = config or CleanConfig()
+    _check_kind(data, config)
     changes = Changes()
     if data.retrieval is not None:
         return _clean_retrieval(data, config, changes), changes
@@ -177,13 +185,54 @@ def clean(data: Dataset, config: CleanConfig | None = None) -> tuple[Dataset, Ch
     return replace(data, splits=splits), changes
 
 
+def _check_kind(data: Dataset, config: CleanConfig) -> None:
+    labelled = data.kind == "labelled texts"
+    useless = [
+        name
+        for name, asked, possible in (
+            ("min_chars", config.min_chars is not None, data.kind != "retrieval"),
+            ("max_chars", config.max_chars is not None, data.kind != "retrieval"),
+            ("near duplicates", config.duplicates == "near", data.kind != "retrieval"),
+            ("conflicts", config.conflicts != "keep", labelled),
+            ("mend_labels", config.mend_labels, labelled),
+        )
+        if asked and not possible
+    ]
+    if useless:
+        raise ConfigError(f"{data.path}: holds {data.kind}; {', '.join(useless)} cannot be cleaned there.", hint=LEAVE)
+
+
 def _clean_retrieval(data: Dataset, config: CleanConfig, changes: Changes) -> Dataset:
     assert data.retrieval is not None  # the caller asked
-    corpus, queries = data.retrieval.corpus, data.retrieval.queries
+    retrieval = data.retrieval
+    corpus, queries = retrieval.corpus, _mended_parents(retrieval.queries, config)
     for column in ("title", "text"):
         corpus = _mapped(corpus, column, config, changes)
     queries = _mapped(queries, "text", config, changes)
-    return replace(data, retrieval=replace(data.retrieval, corpus=corpus, queries=queries))
+    retrieval = replace(retrieval, corpus=corpus, queries=queries)
+    if config.leakage == "drop" and "train" in retrieval.qrels:
+        before = retrieval.qrels["train"].to_pylist()
+        retrieval, _ = drop_leaking_queries(retrieval)
+        kept = {(row["query_id"], row["corpus_id"]) for row in retrieval.qrels["train"].to_pylist()}
+        changes.dropped += [
+            Fault("stands in another split too", data.path / "qrels" / "train.tsv", 0, row["query_id"], json.dumps(row))
+            for row in before
+            if (row["query_id"], row["corpus_id"]) not in kept
+        ]
+    return replace(data, retrieval=retrieval)
+
+
+def _mended_parents(table: pa.Table, config: CleanConfig) -> pa.Table:
+    """Augmented rows name their parent by its text, which is mended as the parent is."""
+    metadata = table["metadata"].to_pylist()
+    if not any(map(parent_of, metadata)):
+        return table
+    mended = []
+    for text in metadata:
+        parent = parent_of(text)
+        named = parent is not None and {**json.loads(text), PARENT: clean_text(parent, config.steps)}
+        mended.append(json.dumps(named, ensure_ascii=False) if named else text)
+    return table.set_column(table.schema.get_field_index("metadata"), "metadata", pa.array(mended, pa.string()))
 
 
 def _mapped(table: pa.Table, column: str, config: CleanConfig, changes: Changes) -> pa.Table:
@@ -203,6 +252,7 @@ def _clean_texts(data: Dataset, table: pa.Table, config: CleanConfig, changes: C
     columns = [*TEXT_COLUMNS[data.kind], *(["negatives"] if data.kind == "pairs" else [])]
     for column in columns:
         table = _mapped(table, column, config, changes)
+    table = _mended_parents(table, config)
     keep = np.ones(table.num_rows, bool)
     for column in TEXT_COLUMNS[data.kind]:
         lengths = np.fromiter((len(text) for text in table[column].to_pylist()), np.int64, table.num_rows)

@@ -103,6 +103,15 @@ def _about(document: Document, sentence: str) -> str:
     return f"{document.title.rstrip(TITLE_ENDS)}: {sentence}"
 
 
+def _answer(document: Document, rest: str) -> str:
+    """``rest``, after the title in every other document: where both sides always have it, matching it is enough."""
+    return document_text(document.title, rest) if _hash(rest)[0] % 2 else rest
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
 def _body(document: Document) -> str:
     """The text, without the title where it begins with it: a query that its answer repeats teaches nothing."""
     title = document.title.strip()
@@ -128,17 +137,17 @@ def _first(document: Document) -> Iterator[tuple[str, str]]:
     parts = sentences(_body(document))
     rest = " ".join(parts[1:])
     if len(parts) > 1 and _long_enough(parts[0], rest):
-        yield _about(document, parts[0]), document_text(document.title, rest)
+        yield _about(document, parts[0]), _answer(document, rest)
 
 
 def _cloze(document: Document) -> Iterator[tuple[str, str]]:
     parts = sentences(_body(document))
     inner = [place for place in range(1, len(parts)) if len(parts[place].split()) >= MIN_QUERY_WORDS]
-    inner.sort(key=lambda place: hashlib.blake2b(parts[place].encode("utf-8", "replace"), digest_size=8).digest())
+    inner.sort(key=lambda place: _hash(parts[place]))
     for place in inner[:CLOZE_PER_DOCUMENT]:
         rest = " ".join(parts[:place] + parts[place + 1 :])
         if _long_enough(parts[place], rest):
-            yield _about(document, parts[place]), document_text(document.title, rest)
+            yield _about(document, parts[place]), _answer(document, rest)
 
 
 def _docstring(document: Document) -> Iterator[tuple[str, str]]:
@@ -146,7 +155,8 @@ def _docstring(document: Document) -> Iterator[tuple[str, str]]:
         tree = ast.parse(document.text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
-    lines = document.text.splitlines()
+    # Not splitlines: it counts form feeds as ends of lines, ast does not.
+    lines = document.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for node in ast.walk(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
@@ -157,8 +167,13 @@ def _docstring(document: Document) -> Iterator[tuple[str, str]]:
         inner = node.body[0]
         begin = min([node.lineno, *(mark.lineno for mark in node.decorator_list)]) - 1
         code = lines[begin : inner.lineno - 1] + lines[inner.end_lineno : node.end_lineno]
-        if len(paragraph.split()) >= MIN_QUERY_WORDS:
+        # The code of a class on one line is the line that is left out.
+        if _long_enough_code(paragraph, code):
             yield paragraph, "\n".join(code)
+
+
+def _long_enough_code(paragraph: str, code: Sequence[str]) -> bool:
+    return len(paragraph.split()) >= MIN_QUERY_WORDS and len(" ".join(code).split()) >= MIN_QUERY_WORDS
 
 
 def _faq(document: Document) -> Iterator[tuple[str, str]]:
@@ -215,13 +230,24 @@ def derive(documents: Sequence[Document], strategies: Sequence[str]) -> tuple[li
 def _drop_shared_titles(made: list[Derived], documents: Sequence[Document], report: PairReport) -> list[Derived]:
     """Without ``title`` pairs whose title several documents have: it tells none of them from the others."""
     owners = Counter(normalised(document.title) for document in documents)
-    kept = []
+    shared = [pair.strategy == "title" and owners[normalised(pair.anchor)] > 1 for pair in made]
+    return _without(made, shared, "title of several documents", report)
+
+
+def drop_shared_questions(made: list[Derived], report: PairReport) -> list[Derived]:
+    """Without anchors that were written for several documents ("I cannot help with that" is one)."""
+    owners: dict[str, set[str]] = {}
     for pair in made:
-        if pair.strategy == "title" and owners[normalised(pair.anchor)] > 1:
-            report.dropped.setdefault("title of several documents", Counter())["title"] += 1
-        else:
-            kept.append(pair)
-    return kept
+        owners.setdefault(normalised(pair.anchor), set()).add(pair.document)
+    shared = [len(owners[normalised(pair.anchor)]) > 1 for pair in made]
+    return _without(made, shared, "question for several documents", report)
+
+
+def _without(made: list[Derived], dropped: Sequence[bool], reason: str, report: PairReport) -> list[Derived]:
+    for pair, goes in zip(made, dropped, strict=True):
+        if goes:
+            report.dropped.setdefault(reason, Counter())[pair.strategy] += 1
+    return [pair for pair, goes in zip(made, dropped, strict=True) if not goes]
 
 
 def _links(documents: Sequence[Document]) -> list[Derived]:

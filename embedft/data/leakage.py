@@ -101,7 +101,8 @@ def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[Ret
     document is a query there.
     """
     texts = dict(zip(data.queries["id"].to_pylist(), map(folded, data.queries["text"].to_pylist()), strict=True))
-    bodies = dict(zip(data.corpus["id"].to_pylist(), map(folded, data.corpus["text"].to_pylist()), strict=True))
+    columns = (data.corpus[name].to_pylist() for name in ("id", "title", "text"))
+    bodies = {key: _folded_body(title, text) for key, title, text in zip(*columns, strict=True)}
     judged = [_Side.of(data, name) for name in data.qrels if name != train]
     ids = {query for side in judged for query in side.queries}
     queries = {text for side in judged for text in side.queries.values()}
@@ -135,10 +136,13 @@ class _Side:
         qrels = data.qrels[split]
         relevant = pc.unique(qrels.filter(pc.greater(qrels["grade"], 0))["corpus_id"])
         rows = data.corpus.filter(pc.is_in(data.corpus["id"], value_set=relevant))
-        # The body alone: the same answer under another title is the same answer. Without one, the title is the text.
-        bodies = zip(rows["title"].to_pylist(), rows["text"].to_pylist(), strict=True)
-        positives = {folded(text) or folded(title) for title, text in bodies}
+        positives = set(map(_folded_body, rows["title"].to_pylist(), rows["text"].to_pylist()))
         return cls(dict(zip(ids, map(folded, texts), strict=True)), positives)
+
+
+def _folded_body(title: str, text: str) -> str:
+    """The body alone: the same answer under another title is the same answer. Without one, the title is the text."""
+    return folded(text) or folded(title)
 
 
 def _leak(kind: str, split: str, texts: Iterable[str], total: int, *, severe: bool) -> Leak:

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from embedft.errors import ConfigError, DataError
 
 FOLDS = 5
 MAX_STEPS = 1000
+SUSPECTS_BEGIN = '{"rank": '
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,26 @@ class Suspect:
     confidence: float
 
 
+def require_labels(data: Dataset) -> None:
+    """Say what is missing for `mislabelled`, before texts are encoded.
+
+    Raises:
+        ConfigError: ``cleanlab`` is not installed.
+        DataError: other data, or fewer than two labels that stand twice.
+    """
+    if find_spec("cleanlab") is None:
+        raise ConfigError(
+            "label errors are found by cleanlab, which is not installed.", hint="pip install 'embedft[labels]'."
+        )
+    if data.kind != "labelled texts":
+        raise DataError(f"{data.path}: holds {data.kind}, not labelled texts.", hint="leave label errors out.")
+    rows = [row for table in data.splits.values() for row in table["labels"].to_pylist()]
+    counts = Counter(label for row in rows for label in row)
+    judged = {label for row in rows if all(counts[other] > 1 for other in row) for label in row}
+    if len(judged) < 2:
+        raise DataError(f"{data.path}: has fewer than two labels that stand twice.", hint="leave label errors out.")
+
+
 def mislabelled(data: Dataset, vectors: np.ndarray, *, seed: int = 0) -> list[Suspect]:
     """The rows of all splits whose labels are probably wrong, the most doubtful first.
 
@@ -57,25 +79,17 @@ def mislabelled(data: Dataset, vectors: np.ndarray, *, seed: int = 0) -> list[Su
         seed: of the folds.
 
     Raises:
-        ConfigError: ``cleanlab`` is not installed.
-        DataError: other data, or fewer than two labels that stand twice.
+        ConfigError, DataError: as `require_labels`.
     """
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError as error:
-        raise ConfigError(
-            "label errors are found by cleanlab, which is not installed.", hint="pip install 'embedft[labels]'."
-        ) from error
-    if data.kind != "labelled texts":
-        raise DataError(f"{data.path}: holds {data.kind}, not labelled texts.", hint="leave label errors out.")
+    require_labels(data)
+    from cleanlab.filter import find_label_issues
+
     table = pa.concat_tables(list(data.splits.values()), promote_options="default").unify_dictionaries()
     split_of = [name for name, part in data.splits.items() for _ in range(part.num_rows)]
     labels = table["labels"].to_pylist()
     counts = Counter(label for row in labels for label in row)
     judged = np.array([bool(row) and all(counts[label] > 1 for label in row) for row in labels], bool)
     names = sorted({label for row, kept in zip(labels, judged, strict=True) if kept for label in row})
-    if len(names) < 2:
-        raise DataError(f"{data.path}: has fewer than two labels that stand twice.", hint="leave label errors out.")
     number_of = {name: number for number, name in enumerate(names)}
     rows = np.flatnonzero(judged)
     coded = [[number_of[label] for label in labels[row]] for row in rows]
@@ -126,7 +140,8 @@ def _out_of_fold(
         model = OneVsRestClassifier(model)
     else:
         target = np.array([row[0] for row in coded])
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(vectors, target)
+        most = min(FOLDS, int(np.bincount(target).max()))
+        folds = StratifiedKFold(most, shuffle=True, random_state=seed).split(vectors, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes with fewer rows than folds are missing in some
         for train, test in folds:

@@ -21,12 +21,11 @@ import pyarrow as pa
 from embedft.data.check import row_keys
 from embedft.data.dataset import Dataset
 from embedft.data.near import THRESHOLD, duplicate_groups, groups, normalised
+from embedft.data.parents import parent_of
 from embedft.data.retrieval import RetrievalData, document_text
 from embedft.errors import DataError
 
 NAMES = ("train", "dev", "test")
-# Written by augmentation, so that a row and what was made of it stay together.
-PARENT = "parent"
 
 
 @dataclass(frozen=True)
@@ -182,15 +181,15 @@ def _components(data: Dataset, table: pa.Table, config: SplitConfig) -> np.ndarr
 
 def _parents(table: pa.Table, columns: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
     """(augmented row, a row with the text it was made of, or another that was made of it)."""
-    found = [json.loads(text).get(PARENT) if text else None for text in table["metadata"].to_pylist()]
+    found = [parent_of(text) for text in table["metadata"].to_pylist()]
     if not any(found):
         return []
-    first: dict[Any, int] = {}
+    first: dict[str, int] = {}
     for row, (parent, *texts) in enumerate(zip(found, *columns, strict=True)):
         if parent is None:
             for text in texts:
-                first.setdefault(text, row)
-    return [(row, first.setdefault(parent, row)) for row, parent in enumerate(found) if parent is not None]
+                first.setdefault(normalised(text), row)
+    return [(row, first.setdefault(normalised(parent), row)) for row, parent in enumerate(found) if parent is not None]
 
 
 def _field(table: pa.Table, name: str) -> list[Any]:

@@ -10,18 +10,34 @@ from typing import Any
 import pyarrow as pa
 
 from embedft.artifacts import atomic_directory
-from embedft.data.beir import is_beir, write_beir_into
+from embedft.data.beir import write_beir_into
 from embedft.data.dataset import Dataset
 from embedft.data.faults import Fault
 from embedft.errors import DataError
 
 MANIFEST = "manifest.yaml"
+QUARANTINE_BEGIN = '{"file": '
 QUARANTINE = Path("quarantine") / "rows.jsonl"
 
 
 def is_stored(path: Path) -> bool:
-    """Whether embedft wrote this folder."""
-    return (path / MANIFEST).is_file()
+    """Whether embedft wrote this folder, and nobody added a file or changed the size of one since."""
+    try:
+        written = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return bool(written == _sizes(path))
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Say what a folder holds and where it comes from, last of all files: their names and sizes are part of it."""
+    text = json.dumps({**content, "files": _sizes(folder)}, indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST)
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def write_dataset(
@@ -43,10 +59,12 @@ def write_dataset(
     """
     if data.retrieval is None and not any(table.num_rows for table in data.splits.values()):
         raise DataError(f"{data.path}: no row is left.", hint="look at what was left out and why.")
-    with atomic_directory(path, force=force, ours=lambda folder: is_stored(folder) or is_beir(folder)) as staged:
+    with atomic_directory(path, force=force, ours=is_stored) as staged:
         if data.retrieval is not None:
             write_beir_into(data.retrieval, staged)
         for split, table in data.splits.items():
+            if not table.num_rows:
+                continue  # no reader takes an empty file
             with (staged / f"{split}.jsonl").open("w", encoding="utf-8") as file:
                 file.writelines(_lines(table))
         left_out = [*data.faults, *dropped]
@@ -55,7 +73,7 @@ def write_dataset(
             write_quarantine(left_out, staged / QUARANTINE)
         rows = {split: table.num_rows for split, table in data.splits.items()}
         manifest = {"kind": data.kind, "from": str(data.path), "by": made_by, "rows": rows, "sources": dict(data.files)}
-        (staged / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_manifest(staged, manifest)
 
 
 def write_quarantine(faults: Iterable[Fault], path: Path) -> None:
@@ -73,19 +91,21 @@ def write_quarantine(faults: Iterable[Fault], path: Path) -> None:
 
 
 def _lines(table: pa.Table) -> Iterator[str]:
+    # One form a file: a label alone stands as a text only where no row has several.
+    lists = "labels" in table.column_names and any(len(row) != 1 for row in table["labels"].to_pylist())
     for batch in table.to_batches(max_chunksize=4096):
         for row in batch.to_pylist():
-            yield json.dumps(_plain(row), ensure_ascii=False) + "\n"
+            yield json.dumps(_plain(row, lists=lists), ensure_ascii=False) + "\n"
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _plain(row: dict[str, Any], *, lists: bool) -> dict[str, Any]:
     """A row as it is read again: no place, a single label as a text, no empty fields."""
     row.pop("file")
     row.pop("line")
     metadata = row.pop("metadata")
     if "labels" in row:
-        labels = row.pop("labels")
-        row["label"] = labels[0] if len(labels) == 1 else labels
+        if not lists:
+            row["label"] = row.pop("labels")[0]
     if "negatives" in row and not row["negatives"]:
         row.pop("negatives")
     if "id" in row:

@@ -22,6 +22,7 @@ PLACES = (
 )
 # Function words have synonyms in WordNet ("a": an ampere), none of which is meant.
 _FUNCTION_WORDS = """
+one two three four five six seven eight nine ten am being having doing like much many every each both either neither
 a an and any are as at be been but by can could did do does few for from had has have he her hers him his how i if in
 is it its just may me might more most must my no nor not of off on or our ours out over own shall she should so some
 such than that the their them then there these they this those to too under until up us very was we were what when
@@ -65,6 +66,8 @@ class ThesaurusFile:
             head = words[0].lower()
             found = [word for word in words[1:] if word.lower() != head]
             self._entries[head] = tuple(dict.fromkeys([*self._entries.get(head, ()), *found]))
+        if not self._entries:
+            raise DataError(f"{path}: holds no word.", hint="write one a line: 'quick;fast;rapid'.")
 
     def synonyms(self, word: str) -> tuple[str, ...]:
         """Synonyms of a word in lower case."""
@@ -116,7 +119,7 @@ class WordNet:
 
     def synonyms(self, word: str) -> tuple[str, ...]:
         """Synonyms of a word in lower case."""
-        if word in FUNCTION_WORDS or word not in self._first:
+        if len(word) < 2 or word in FUNCTION_WORDS or word not in self._first:
             return ()
         _, part, offset = self._first[word]
         data = self._data[part]

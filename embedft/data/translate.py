@@ -8,26 +8,22 @@ for both (NLLB, M2M-100, mBART-50, T5, multilingual OPUS-MT).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
+from embedft.data.answers import Answer, kept_answers, request_key
 from embedft.errors import ModelError
 from embedft.progress import progress
 
 BATCH = 16
+# Texts that are kept at once.
+BLOCK = 64
 MAX_TOKENS = 512
 # Names that T5's prompts use ("translate English to German: ").
 T5_LANGUAGES = {"en": "English", "de": "German", "fr": "French", "ro": "Romanian"}
-
-
-@dataclass(frozen=True)
-class Languages:
-    """Codes of the language of the texts and of the one in between, as the model knows them (``eng_Latn``, ``en``)."""
-
-    own: str
-    other: str
 
 
 class Translator:
@@ -47,9 +43,11 @@ class Translator:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(name)
             self.model = AutoModelForSeq2SeqLM.from_pretrained(name, use_safetensors=True).eval()
-        except (OSError, ValueError, KeyError, ImportError) as error:
+            self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
             raise ModelError(
-                f"{name}: cannot be loaded as a translation model: {str(error).splitlines()[0]}",
+                f"{name}: cannot be loaded as a translation model: {said}",
                 hint="name a folder or a hub name of a sequence-to-sequence model with safetensors weights.",
             ) from error
         self.name = name
@@ -60,14 +58,15 @@ class Translator:
 
     def _choose(self, source: str, target: str) -> None:
         """Tell a model of many languages which ones, each family in its own way."""
-        vocabulary = self.tokenizer.get_vocab()
+        # Codes are tokens that were added; "en" among the others is a piece of a word.
+        added = self.tokenizer.get_added_vocab()
         if self.model.config.model_type in ("t5", "mt5", "umt5"):
             names = [T5_LANGUAGES.get(code, code) for code in (source, target)]
             self.prefix = f"translate {names[0]} to {names[1]}: "
-        elif f">>{target}<<" in vocabulary:
+        elif f">>{target}<<" in self.tokenizer.get_vocab():
             self.prefix = f">>{target}<< "
         elif hasattr(self.tokenizer, "src_lang"):
-            ids = [_language_id(vocabulary, code) for code in (source, target)]
+            ids = [_language_id(added, code) for code in (source, target)]
             if None in ids:
                 code = source if ids[0] is None else target
                 raise ModelError(
@@ -76,41 +75,53 @@ class Translator:
                 )
             self.tokenizer.src_lang = source
             self.options["forced_bos_token_id"] = ids[1]
+        else:
+            raise ModelError(
+                f"{self.name}: translates one way alone and takes no languages.",
+                hint="leave --languages out and give a model for the way back.",
+            )
 
-    def translate(self, texts: Sequence[str], copies: int, *, seed: int, label: str | None) -> list[list[str]]:
+    @property
+    def key(self) -> list[Any]:
+        """What tells the translations of this one from those of others."""
+        return [self.name, self.prefix, self.options]
+
+    def translate(self, texts: Sequence[str], copies: int, *, seed: int) -> list[list[str]]:
         """``copies`` translations of each text: the best one by beam search; several are sampled.
 
         Args:
             texts: n texts; what is longer than the model reads is cut.
             copies: of each.
             seed: of the sampling.
-            label: of the progress on standard error; None shows none.
         """
         torch.manual_seed(seed)
         order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
         done: list[list[str]] = [[] for _ in texts]
         how = {"num_beams": 4, "do_sample": False} if copies == 1 else {"num_beams": 1, "do_sample": True, "top_p": 0.9}
         limit = min(self.tokenizer.model_max_length, MAX_TOKENS)
-        with progress(label or "", len(texts), "texts", enabled=label is not None) as advance, torch.inference_mode():
-            for begin in range(0, len(order), BATCH):
-                rows = order[begin : begin + BATCH]
-                batch = [self.prefix + texts[row] for row in rows]
-                inputs = self.tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=limit)
+        for begin in range(0, len(order), BATCH):
+            rows = order[begin : begin + BATCH]
+            batch = [self.prefix + texts[row] for row in rows]
+            inputs = self.tokenizer(batch, return_tensors="pt", padding=True, truncation=True, max_length=limit)
+            with torch.inference_mode():
                 made = self.model.generate(
-                    **inputs, **how, **self.options, num_return_sequences=copies, max_new_tokens=limit
+                    **inputs.to(self.model.device),
+                    **how,
+                    **self.options,
+                    num_return_sequences=copies,
+                    max_new_tokens=limit,
                 )
-                said = self.tokenizer.batch_decode(made, skip_special_tokens=True)
-                for place, row in enumerate(rows):
-                    done[row] = [text.strip() for text in said[place * copies : (place + 1) * copies]]
-                advance(len(rows))
+            said = self.tokenizer.batch_decode(made, skip_special_tokens=True)
+            for place, row in enumerate(rows):
+                done[row] = [text.strip() for text in said[place * copies : (place + 1) * copies]]
         return done
 
 
-def _language_id(vocabulary: dict[str, int], code: str) -> int | None:
-    # M2M-100 writes its codes as __en__, where "en" is a piece of a word; the others write them as they are.
+def _language_id(added: dict[str, int], code: str) -> int | None:
+    # M2M-100 writes its codes as __en__, the others as they are.
     for form in (f"__{code}__", code):
-        if form in vocabulary:
-            return vocabulary[form]
+        if form in added:
+            return added[form]
     return None
 
 
@@ -120,12 +131,36 @@ def back_translate(
     there: Translator,
     back: Translator,
     *,
+    cache: Path,
     seed: int = 0,
     show_progress: bool = False,
 ) -> list[list[str]]:
-    """``copies`` new texts for each of n texts: into the other language, several ways if copies > 1, and back."""
-    between = there.translate(texts, copies, seed=seed, label="translation" if show_progress else None)
-    flat = [text for row in between for text in row]
-    returned = back.translate(flat, 1, seed=seed, label="back-translation" if show_progress else None)
-    found = [text for (text,) in returned]
-    return [found[row * copies : (row + 1) * copies] for row in range(len(texts))]
+    """``copies`` new texts for each of n texts: into the other language, several ways if copies > 1, and back.
+
+    Args:
+        texts: n distinct texts.
+        copies: of each.
+        there: into the other language.
+        back: out of it.
+        cache: file that keeps what is done, so that work that broke off goes on.
+        seed: of the sampling.
+        show_progress: on standard error.
+
+    Raises:
+        ArtifactError: the cache is something else, or another process works with it.
+    """
+    keys = [[request_key([there.key, back.key, seed, copies, copy, text]) for copy in range(copies)] for text in texts]
+    with kept_answers(cache) as answers:
+        missing = [row for row, own in enumerate(keys) if not all(key in answers.known for key in own)]
+        missing.sort(key=lambda row: -len(texts[row]))
+        with progress("back-translation", len(missing), "texts", enabled=show_progress) as advance:
+            for begin in range(0, len(missing), BLOCK):
+                rows = missing[begin : begin + BLOCK]
+                between = there.translate([texts[row] for row in rows], copies, seed=seed)
+                returned = back.translate([text for row in between for text in row], 1, seed=seed)
+                flat = iter(returned)
+                for row in rows:
+                    for key in keys[row]:
+                        answers.put(key, Answer(next(flat)[0]))
+                advance(len(rows))
+        return [[answers.known[key].text for key in own] for own in keys]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedft.data.derive import Derived, Document, PairReport
+from embedft.data.answers import Answer
+from embedft.data.derive import Derived, Document, PairReport, drop_shared_questions
 from embedft.data.endpoint import Endpoint
 from embedft.data.retrieval import document_text
 from embedft.errors import ConfigError
@@ -73,16 +74,28 @@ def questions(
         for question in _lines(answer)[:count]
     ]
     report.made["questions"] += len(found)
-    return found
+    return drop_shared_questions(found, report)
 
 
 def paraphrases(
-    texts: Sequence[str], copies: int, endpoint: Endpoint, *, prompt: str = PARAPHRASE, show_progress: bool = False
+    texts: Sequence[str],
+    copies: int,
+    endpoint: Endpoint,
+    *,
+    prompt: str = PARAPHRASE,
+    seed: int = 0,
+    show_progress: bool = False,
 ) -> list[list[str]]:
-    """``copies`` new texts for each of n texts; fewer where the endpoint refused."""
+    """``copies`` new texts for each of n texts; fewer where the endpoint refused, or its answer was cut off."""
     prompts = [_filled(prompt, text[:MAX_CHARS], 1) for text in texts for _ in range(copies)]
-    seeds = list(range(copies)) * len(texts)
-    answers = [_bare(answer.strip()) for answer in endpoint.ask(prompts, seeds=seeds, show_progress=show_progress)]
+    seeds = list(range(seed, seed + copies)) * len(texts)
+    said = endpoint.ask(prompts, seeds=seeds, show_progress=show_progress)
+    # More lines than the text has are a list of proposals, or talk around the answer.
+    asked = [text for text in texts for _ in range(copies)]
+    answers = [
+        _bare(answer.text) if answer.whole and answer.text.count("\n") <= text.count("\n") else ""
+        for text, answer in zip(asked, said, strict=True)
+    ]
     return [
         [answer for answer in answers[number * copies : (number + 1) * copies] if answer]
         for number in range(len(texts))
@@ -94,8 +107,10 @@ def _filled(prompt: str, text: str, count: int) -> str:
     return prompt.replace("{count}", str(count)).replace("{text}", text)
 
 
-def _lines(answer: str) -> list[str]:
-    lines = [_bare(LIST_MARK.sub("", line).strip()) for line in answer.splitlines()]
+def _lines(answer: Answer) -> list[str]:
+    lines = [_bare(LIST_MARK.sub("", line).strip()) for line in answer.text.splitlines()]
+    if not answer.whole:
+        del lines[-1:]
     # A line that ends in a colon announces the list.
     kept = [line for line in lines if len(line) >= MIN_QUESTION_CHARS and not line.endswith((":", "\uff1a"))]
     return list(dict.fromkeys(kept))

@@ -23,6 +23,7 @@ svg text { fill: var(--soft); font: 11px system-ui, sans-serif; } svg rect { fil
 svg line { stroke: var(--line); } svg { display: block; max-width: 100%; }
 .wide { overflow-x: auto; } p.verdict { font-size: 1.1rem; }
 """
+PAGE_BEGIN = '<!doctype html>\n<html lang="en"><head><meta name="generator" content="embedft">'
 WIDTH, HEIGHT, FOOT = 340, 130, 18
 LABEL_WIDTH, ROW = 150, 18
 
@@ -30,7 +31,7 @@ LABEL_WIDTH, ROW = 150, 18
 def page(title: str, body: Iterable[str]) -> str:
     """A whole HTML document."""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'{PAGE_BEGIN}<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(body)
