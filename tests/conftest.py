@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,3 +76,8 @@ def assert_user_error(done: subprocess.CompletedProcess[str], *parts: str) -> No
     assert done.stdout == ""
     for part in parts:
         assert part in done.stderr, done.stderr
+
+
+def heed_interrupts():
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -143,7 +143,11 @@ def _reader_findings(data: Dataset) -> list[Finding]:
 
 def _usual(kind: str, path: Path, count: int, data: Dataset) -> bool:
     """Whether a note tells nothing since nearly all rows have it: pairs without negatives, labels that are numbers."""
-    rows = data.rows.get(path.name, 0) or (data.retrieval.corpus.num_rows if data.retrieval else 0)
+    rows = (
+        data.rows.get(path.name, 0)
+        or data.rows.get(str(path), 0)
+        or (data.retrieval.corpus.num_rows if data.retrieval else 0)
+    )
     return kind in ("no negative", "label is a number", "no title", "_id is a number") and count > 0.9 * rows
 
 

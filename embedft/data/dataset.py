@@ -116,7 +116,8 @@ def read_dataset(
             raise DataError(
                 f"{where}: holds {found}.", hint="name one of the files, or say what counts with --columns."
             )
-        hashes = {file.name: sha256_of(file) for _, file in files if file != STDIN}
+        name_of = _names([file for _, file in files])
+        hashes = {name_of[file]: sha256_of(file) for _, file in files if file != STDIN}
     kind = next(iter(kinds))
     splits = {name: pa.concat_tables(parts, promote_options="default") for name, parts in tables.items()}
     if kind == "scored pairs":
@@ -126,8 +127,22 @@ def read_dataset(
     notes = Notes()
     for log in logs:
         notes.merge(log.notes)
+    counts = {name_of[log.path]: log.rows for log in logs}
     faults = tuple(chain.from_iterable(log.faults for log in logs))
-    return Dataset(where, kind, splits, None, faults, notes, hashes, {log.path.name: log.rows for log in logs}, scale)
+    return Dataset(where, kind, splits, None, faults, notes, hashes, counts, scale)
+
+
+def _names(files: Sequence[Path]) -> dict[Path, str]:
+    """What each file is called: its name, or its path where another one has the same name.
+
+    Raises:
+        DataError: a file stands twice.
+    """
+    names = Counter(file.name for file in files)
+    if len({file.resolve() for file in files}) < len(files):
+        twice, _ = Counter(files).most_common(1)[0]
+        raise DataError(f"{twice}: is named twice.", hint="name each file once.")
+    return {file: file.name if names[file.name] == 1 else str(file) for file in files}
 
 
 def _read_file(path: Path, log: FaultLog, columns: Columns | None) -> tuple[Kind, pa.Table]:

@@ -9,13 +9,15 @@ Ollama and others serve.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 import httpx2
@@ -24,6 +26,9 @@ from embedft.data.answers import Answer, Answers, kept_answers, request_key
 from embedft.errors import EndpointError
 from embedft.progress import progress
 
+logger = logging.getLogger("embedft")
+Request = dict[str, Any]
+
 # Told to come again: timeouts, conflicts, too many requests, faults of the server that pass.
 PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 # Faults of one request; the others may do.
@@ -31,6 +36,8 @@ REFUSED = frozenset((400, 413, 422))
 # So many refusals and no answer: what is wrong concerns every request.
 HOPELESS = 20
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+# A pause from which on its reason is told; and how long requests on their way are waited for after a fault.
+TOLD, GRACE = 10.0, 10.0
 SHOWN = 300
 # What a reasoning model thinks before it answers.
 THOUGHT = re.compile(r"^\s*<think>.*?(</think>|\Z)", re.S)
@@ -136,30 +143,36 @@ class Endpoint:
         with (
             httpx2.Client(headers=headers, timeout=self.config.timeout) as client,
             progress("answers", len(missing), "requests", enabled=show_progress) as advance,
-            ThreadPoolExecutor(self.config.workers) as pool,
         ):
-
-            def fetch(key: str, request: dict[str, Any]) -> bool:
-                answer = self._answer(client, request, stop)
-                # An empty answer is asked for again another time.
-                if answer.text:
-                    answers.put(key, answer)
-                return bool(answer.text)
-
-            running = [pool.submit(fetch, key, request) for key, request in missing.items()]
+            crew = _Crew(lambda request: self._answer(client, request, stop), missing, self.config.workers, stop)
+            answered = 0
             try:
-                for number, done in enumerate(as_completed(running), 1):
-                    advance(1)
-                    try:
-                        self.empty += not done.result()
-                    except _RefusedError:
+                for key, answer in crew.results(len(missing)):
+                    if isinstance(answer, Answer):
+                        answered += 1
+                        self._keep(key, answer, answers)
+                        advance(1)
+                    elif not isinstance(answer, _RefusedError):
+                        raise answer
+                    else:
                         self.refused += 1
-                        if self.refused == number >= min(HOPELESS, len(missing)) and not any_known:
-                            raise
+                        if not answered and not any_known and self.refused >= min(HOPELESS, len(missing)):
+                            raise answer
+            except Exception:
+                # What is on its way was paid for. After Ctrl-C nobody waits for it.
+                for key, answer in crew.rest(GRACE):
+                    if isinstance(answer, Answer):
+                        self._keep(key, answer, answers)
+                raise
             finally:
-                # After a fault or Ctrl-C nothing new is asked and no one waits out a pause; what is on its way is kept.
                 stop.set()
-                pool.shutdown(cancel_futures=True)
+
+    def _keep(self, key: str, answer: Answer, answers: Answers) -> None:
+        if answer.text:
+            answers.put(key, answer)
+        else:
+            # Not kept: another time it is asked for again.
+            self.empty += 1
 
     def _answer(self, client: httpx2.Client, request: dict[str, Any], stop: Event) -> Answer:
         url = f"{self.config.url}/chat/completions"
@@ -184,6 +197,8 @@ class Endpoint:
                     raise fault
                 wait = max(wait, _retry_after(response))
             if attempt < self.config.retries:
+                if wait >= TOLD:
+                    logger.warning("%s; waiting %.0f s", fault.message, wait)
                 stop.wait(wait)
         raise fault
 
@@ -214,6 +229,47 @@ class Endpoint:
         # A refusal, or an answer of tool calls alone, has null there.
         text = THOUGHT.sub("", content).strip() if isinstance(content, str) else ""
         return Answer(text, choice.get("finish_reason") != "length")
+
+
+class _Crew:
+    """Threads that work off requests. They are daemons: a request that hangs keeps no process from ending."""
+
+    def __init__(
+        self, work: Callable[[Request], Answer], requests: Mapping[str, Request], count: int, stop: Event
+    ) -> None:
+        self._work, self._stop = work, stop
+        self._open: SimpleQueue[tuple[str, Request]] = SimpleQueue()
+        self._done: SimpleQueue[tuple[str, Answer | Exception]] = SimpleQueue()
+        for item in requests.items():
+            self._open.put(item)
+        self._threads = [Thread(target=self._run, daemon=True) for _ in range(min(count, len(requests)))]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                key, request = self._open.get_nowait()
+            except Empty:
+                return
+            try:
+                self._done.put((key, self._work(request)))
+            except Exception as error:  # who waits for the results raises it
+                self._done.put((key, error))
+
+    def results(self, count: int) -> Iterator[tuple[str, Answer | Exception]]:
+        """The next ``count`` results as they come."""
+        for _ in range(count):
+            yield self._done.get()
+
+    def rest(self, seconds: float) -> Iterator[tuple[str, Answer | Exception]]:
+        """Take on nothing new, and give what still comes within ``seconds``."""
+        self._stop.set()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+        while not self._done.empty():
+            yield self._done.get()
 
 
 class _RefusedError(EndpointError):

@@ -9,20 +9,25 @@ from __future__ import annotations
 import io
 import logging
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import yaml
+
 from embedft.data.beir import is_beir, read_corpus
 from embedft.data.dataset import read_dataset
 from embedft.data.derive import Document, Section, sentences
 from embedft.data.faults import MAX_BAD_SHARE, FaultLog, report
+from embedft.data.peculiar import CONTROL
 from embedft.data.source import read_lines
 from embedft.errors import DataError
 
 logger = logging.getLogger("embedft")
 
+FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.S)
 MAX_FILE = 256 * 2**20
 Parsed = tuple[str, list[Section], list[tuple[str, str]]]
 CountTokens = Callable[[Sequence[str]], Any]
@@ -50,7 +55,11 @@ def read_documents(path: Path, max_bad: float = MAX_BAD_SHARE) -> list[Document]
         )
     report(data.faults)
     rows = [row for table in data.splits.values() for row in table.to_pylist()]
-    return [Document(row["id"], row["title"], row["text"]) for row in rows]
+    ids = [row["id"] for row in rows]
+    if len(set(ids)) < len(ids):
+        # Several files number their rows alike.
+        ids = [f"{Path(row['file']).name}:{row['line']}" for row in rows]
+    return [Document(key, row["title"], row["text"]) for key, row in zip(ids, rows, strict=True)]
 
 
 def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]:
@@ -68,8 +77,8 @@ def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]
             log.add("cannot be read", number, f"{name}: {error}")
             continue
         text = "\n\n".join(part for section in sections for part in (section.heading, section.text) if part)
-        if not text.strip():
-            log.add("no text", number, name)
+        if not text.strip() or is_binary(text):
+            log.add("binary" if text.strip() else "no text", number, name)
             continue
         inside = tuple((words, _target(name, target)) for words, target in links if not urlparse(target).scheme)
         named = tuple(section for section in sections if section.heading)
@@ -77,6 +86,11 @@ def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]
     log.check("files with text", max_bad)
     report(log.faults)
     return documents
+
+
+def is_binary(text: str) -> bool:
+    """Whether a text is none: it has a null, or more than one control character in a hundred."""
+    return "\0" in text or len(CONTROL.findall(text)) > len(text) / 100
 
 
 def _target(source: str, target: str) -> str:
@@ -95,7 +109,8 @@ def _plain(file: Path) -> Parsed:
 def _markdown(file: Path) -> Parsed:
     from markdown_it import MarkdownIt
 
-    tokens = MarkdownIt("commonmark", {"maxNesting": 50}).enable("table").parse(_text(file))
+    title, body = _front_matter(_text(file))
+    tokens = MarkdownIt("commonmark", {"maxNesting": 50}).enable("table").parse(body)
     sections: list[tuple[str, list[str]]] = [("", [])]
     links: list[tuple[str, str]] = []
     in_heading = False
@@ -112,7 +127,21 @@ def _markdown(file: Path) -> Parsed:
         elif token.type in ("fence", "code_block"):
             sections[-1][1].append(token.content.rstrip())
     found = [Section(heading, "\n\n".join(parts)) for heading, parts in sections if heading or parts]
-    return next((section.heading for section in found if section.heading), ""), found, links
+    return title or next((section.heading for section in found if section.heading), ""), found, links
+
+
+def _front_matter(text: str) -> tuple[str, str]:
+    """The title that YAML in front of a page gives (Jekyll, Hugo, Docusaurus), and the page itself."""
+    match = FRONT_MATTER.match(text)
+    if not match:
+        return "", text
+    try:
+        found = yaml.safe_load(match[1])
+    except yaml.YAMLError:
+        return "", text
+    if not isinstance(found, dict):
+        return "", text
+    return str(found.get("title") or ""), text[match.end() :]
 
 
 def _inline(children: Sequence[Any], links: list[tuple[str, str]]) -> str:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,8 @@ from embedft.data.near import THRESHOLD, duplicate_groups, groups, normalised
 from embedft.data.parents import parent_of
 from embedft.data.retrieval import RetrievalData, document_text
 from embedft.errors import DataError
+
+logger = logging.getLogger("embedft")
 
 NAMES = ("train", "dev", "test")
 
@@ -70,14 +75,20 @@ def split(data: Dataset, config: SplitConfig) -> Dataset:
     Raises:
         DataError: a named field is missing, or one side would be empty.
     """
+    if config.shots is not None and data.kind != "labelled texts":
+        raise DataError(f"{data.path}: holds {data.kind}; shots are counted by label.", hint="leave --shots out.")
+    there = list(data.retrieval.qrels) if data.retrieval else list(data.splits)
+    if len(there) > 1:
+        logger.warning("%s are put together and divided anew", " and ".join(there))
     if data.retrieval is not None:
         return replace(data, retrieval=_split_retrieval(data.retrieval, config))
     table = pa.concat_tables(list(data.splits.values()), promote_options="default").unify_dictionaries()
     component = _components(data, table, config)
     keys = [normalised(key) for key in row_keys(data, table)]
     classes = _classes(data, table)
-    times = _field(table, config.time) if config.time else None
+    times = _times(_field(table, config.time), config.time) if config.time else None
     side = assign_sides(component, keys, classes, times, config)
+    side = _without_made_rows([parent_of(text) for text in table["metadata"].to_pylist()], side)
     splits = {name: table.filter(pa.array(side == number)) for number, name in enumerate(config.ratios)}
     if config.shots is not None:
         splits = {name: part for name, part in splits.items() if name in ("train", "test")}
@@ -153,6 +164,18 @@ def _balanced(parts: list[list[int]], classes: Sequence[str], config: SplitConfi
         place = int(np.argmax(np.where(room, need, -np.inf))) if room.any() else int(np.argmax(lacking.sum(1)))
         side[rows] = place
         lacking[place] -= wanted
+    return _none_empty(side, parts, len(shares))
+
+
+def _none_empty(side: np.ndarray, parts: list[list[int]], sides: int) -> np.ndarray:
+    """A side that got nothing, since components are large, takes the smallest one of the side that has the most."""
+    for empty in range(sides):
+        if (side == empty).any():
+            continue
+        held = [[rows for rows in parts if side[rows[0]] == number] for number in range(sides)]
+        richest = max(held, key=len)
+        if len(richest) > 1:
+            side[min(richest, key=len)] = empty
     return side
 
 
@@ -193,13 +216,48 @@ def _parents(table: pa.Table, columns: Sequence[Sequence[str]]) -> list[tuple[in
 
 
 def _field(table: pa.Table, name: str) -> list[Any]:
-    values = [json.loads(text).get(name) if text else None for text in table["metadata"].to_pylist()]
-    lacking = sum(value is None for value in values)
+    """The values of a column, whatever its role; lists and objects as JSON text."""
+    name = "labels" if name == "label" and "labels" in table.column_names else name
+    if name in table.column_names and name not in ("metadata", "file", "line"):
+        values = table[name].to_pylist()
+    else:
+        values = [json.loads(text).get(name) if text else None for text in table["metadata"].to_pylist()]
+    lacking = sum(value is None or value == "" for value in values)
     if lacking:
         raise DataError(
-            f"{lacking} of {len(values)} rows have no field {name!r}.", hint="name a column that every row has."
+            f"{lacking} of {len(values)} rows have nothing in a column {name!r}.",
+            hint="name a column that every row has.",
         )
-    return values
+    return [json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value for value in values]
+
+
+def _times(values: Sequence[Any], name: str) -> list[float]:
+    """Points in time as numbers that sort: all numbers, or all ISO 8601 dates."""
+    for read in (float, lambda value: _timestamp(str(value))):
+        try:
+            found = [read(value) for value in values]
+        except (TypeError, ValueError):
+            continue
+        if all(map(math.isfinite, found)):
+            return found
+    odd = next((value for value in values if not _is_date(value)), values[0])
+    raise DataError(
+        f"column {name!r} does not tell a time: found {odd!r}; expected numbers alone, or ISO dates alone.",
+        hint="write dates as 2026-01-31 or 2026-01-31T12:00:00Z.",
+    )
+
+
+def _timestamp(text: str) -> float:
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+
+
+def _is_date(value: Any) -> bool:
+    try:
+        _timestamp(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _classes(data: Dataset, table: pa.Table) -> list[str] | None:
@@ -211,12 +269,20 @@ def _classes(data: Dataset, table: pa.Table) -> list[str] | None:
     return None
 
 
+def _without_made_rows(parents: Sequence[str | None], side: np.ndarray) -> np.ndarray:
+    """The sides, with -1 for augmented rows outside of train: a model is judged on what people wrote."""
+    out = np.array([parent is not None for parent in parents], bool) & (side != 0)
+    if out.any():
+        logger.warning("%d augmented rows are left out: they fell to a split that judges", int(out.sum()))
+    return np.where(out, -1, side)
+
+
 def _require_all(counts: Mapping[str, int], data: Dataset) -> None:
     empty = [name for name, count in counts.items() if not count]
     if empty:
         raise DataError(
             f"{data.path}: nothing would be left for {empty[0]}: the rows hang together too much, or are too few.",
-            hint="choose other ratios, or a higher --threshold.",
+            hint="choose other ratios; look at what --group and near duplicates hold together.",
         )
 
 
@@ -239,6 +305,10 @@ def _split_retrieval(data: RetrievalData, config: SplitConfig) -> RetrievalData:
             links.append((number_of[query], first_with.setdefault(body_of[document], number_of[query])))
     component = groups(len(queries), links)
     side = assign_sides(component, [normalised(text_of[query]) for query in queries], None, None, config)
+    made_of = dict(
+        zip(data.queries["id"].to_pylist(), map(parent_of, data.queries["metadata"].to_pylist()), strict=True)
+    )
+    side = _without_made_rows([made_of[query] for query in queries], side)
     of_row = side[[number_of[query] for query in qrels["query_id"].to_pylist()]]
     divided = {name: qrels.filter(pa.array(of_row == number)) for number, name in enumerate(config.ratios)}
     done = replace(data, qrels=divided, pairs={})

@@ -103,9 +103,8 @@ def _plain(row: dict[str, Any], *, lists: bool) -> dict[str, Any]:
     row.pop("file")
     row.pop("line")
     metadata = row.pop("metadata")
-    if "labels" in row:
-        if not lists:
-            row["label"] = row.pop("labels")[0]
+    if "labels" in row and not lists:
+        row["label"] = row.pop("labels")[0]
     if "negatives" in row and not row["negatives"]:
         row.pop("negatives")
     if "id" in row:

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import GARDEN, assert_user_error
+from conftest import GARDEN, assert_user_error, heed_interrupts
 
 from embedft.encoder import BUNDLED_PATH
 
@@ -215,11 +215,6 @@ def test_a_disk_that_fills_in_a_build_keeps_the_old_index(cli, small_disk, encod
     assert_user_error(done, "ran full")
     assert sorted(path for path in small_disk.rglob("*") if path.name != "ballast") == before
     assert len(Index.open(small_disk / "idx", encoder)) == 48
-
-
-def heed_interrupts():
-    """A shell starts background jobs with Ctrl-C ignored, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_control_c_exits_with_130_and_the_run_can_go_on(tmp_path, cli):

@@ -1,9 +1,14 @@
 """``embedft data`` as its user runs it."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
+import time
 
 from tests.chat_server import chat_server
-from tests.conftest import assert_user_error
+from tests.conftest import assert_user_error, heed_interrupts
 
 
 def write(path, rows):
@@ -87,7 +92,7 @@ def test_augment_writes_more_of_train(cli, tmp_path):
     assert summary["made"] == {"deletion": 80, "typos": 80}
     written = [json.loads(line) for line in (tmp_path / "more" / "train.jsonl").read_text().splitlines()]
     assert len(written) == summary["rows"]["train"] == 40 + sum(summary["kept"].values())
-    assert {row["metadata"]["parent"] for row in written[40:]} <= {row["text"] for row in rows()}
+    assert {row["metadata"]["augmented_from"] for row in written[40:]} <= {row["text"] for row in rows()}
     again = cli("data", "augment", path, "-o", tmp_path / "more")
     assert_user_error(again, "exists already", "--force")
     shown = cli("data", "augment", path, "-o", tmp_path / "more", "--force")
@@ -105,7 +110,7 @@ def test_augment_asks_a_language_model_and_goes_on_after_a_break(cli, tmp_path):
     options = ("--methods", "paraphrase", "--endpoint-model", "m", "--api-key-file", tmp_path / "key", "--workers", 1)
     with chat_server(answer, "secret-7") as server:
         command = ("data", "augment", path, "-o", tmp_path / "more", *options, "--endpoint", server.url)
-        assert_user_error(cli(*command), "answered 403: paid out", "--api-key-file")
+        assert_user_error(cli(*command), "answered 403: paid out", "EMBEDFT_API_KEY")
         assert not (tmp_path / "more").exists()
         done = cli(*command, "--json")
         assert done.returncode == 0, done.stderr
@@ -172,3 +177,137 @@ def test_clean_lists_doubted_labels(cli, tmp_path):
     other = cli("data", "clean", pairs, "-o", tmp_path / "other", "--label-errors", tmp_path / "none.jsonl")
     assert_user_error(other, "not labelled texts", "--label-errors")
     assert not (tmp_path / "other").exists()
+
+
+def test_outputs_replace_nothing_that_embedft_did_not_write(cli, tmp_path):
+    path = write(tmp_path / "train.jsonl", rows())
+    before = path.read_text()
+    for options in (("--quarantine", path), ("-o", path)):
+        assert_user_error(cli("data", "check", path, *options, "--force"), "the command names too", "another path")
+    both = ("-o", tmp_path / "same.html", "--quarantine", tmp_path / "same.html")
+    assert_user_error(cli("data", "check", path, *both), "the command names too", "another path")
+    precious = tmp_path / "precious.txt"
+    precious.write_text("notes")
+    assert_user_error(cli("data", "check", path, "-o", precious, "--force"), "did not write it", "another path")
+    clean = ("data", "clean", path, "-o", tmp_path / "clean")
+    assert_user_error(cli(*clean, "--label-errors", tmp_path / "clean" / "e.jsonl"), "stands in", "another path")
+    assert_user_error(cli(*clean, "--label-errors", tmp_path / "no" / "e.jsonl"), "does not exist", "another path")
+    assert not (tmp_path / "clean").exists()
+    assert path.read_text() == before
+    assert precious.read_text() == "notes"
+
+
+def test_force_spares_folders_that_were_worked_on(cli, tmp_path, garden):
+    path = write(tmp_path / "train.jsonl", rows())
+    command = ("data", "clean", path, "-o", tmp_path / "clean", "--force")
+    assert cli(*command).returncode == 0
+    assert cli(*command).returncode == 0, "embedft's own is replaced"
+    (tmp_path / "clean" / "notes.txt").write_text("mine")
+    assert_user_error(cli(*command), "did not write", "remove")
+    (tmp_path / "clean" / "notes.txt").unlink()
+    with (tmp_path / "clean" / "train.jsonl").open("a") as file:
+        file.write('{"text": "by hand", "label": "c1"}\n')
+    assert_user_error(cli(*command), "did not write", "remove")
+    assert_user_error(cli("data", "clean", garden, "-o", garden, "--force"), "did not write", "remove")
+    assert (garden / "corpus.jsonl").is_file()
+
+
+def test_cleaning_writes_only_what_is_read_again(cli, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    write(data / "train.jsonl", [{"text": row["text"] * 3, "label": [row["label"], "x"]} for row in rows()] + rows(1))
+    write(data / "test.jsonl", rows(3))
+    done = cli("data", "clean", data, "-o", tmp_path / "clean", "--min-chars", 60, "--json")
+    assert json.loads(done.stdout)["rows"] == {"test": 0, "train": 40}, done.stderr
+    assert not (tmp_path / "clean" / "test.jsonl").exists()
+    assert cli("data", "check", tmp_path / "clean").returncode == 0
+    kept = cli("data", "clean", data, "-o", tmp_path / "all", "--json")
+    assert kept.returncode == 0, kept.stderr
+    labels = [json.loads(line)["labels"] for line in (tmp_path / "all" / "train.jsonl").read_text().splitlines()]
+    assert all(isinstance(row, list) for row in labels), "one form a file"
+
+
+def test_what_does_not_fit_the_kind_of_data_is_refused(cli, tmp_path, garden):
+    scored = write(
+        tmp_path / "s.jsonl", [{"sentence1": f"a {n}", "sentence2": f"b {n}", "score": n % 6} for n in range(9)]
+    )
+    cases = [
+        ("clean", garden, ("--min-chars", 10), "min_chars cannot be cleaned"),
+        ("clean", garden, ("--conflicts", "drop", "--mend-labels"), "conflicts, mend_labels cannot"),
+        ("clean", scored, ("--mend-labels",), "holds scored pairs; mend_labels"),
+        ("split", scored, ("--shots", 2), "shots are counted by label"),
+    ]
+    for command, path, options, said in cases:
+        done = cli("data", command, path, "-o", tmp_path / "out", *options)
+        assert_user_error(done, said, "leave")
+
+
+def test_split_by_time_and_by_group(cli, tmp_path):
+    found = [{**row, "day": str(n), "when": f"2026-01-{n + 1:02d}", "tags": [n % 5]} for n, row in enumerate(rows(30))]
+    path = tmp_path / "all.csv"
+    path.write_text(
+        "text,label,day,when\n" + "".join(f"{r['text']},{r['label']},{r['day']},{r['when']}\n" for r in found)
+    )
+    for column in ("day", "when"):
+        done = cli("data", "split", path, "-o", tmp_path / column, "--time", column, "--ratios", "80,20")
+        assert done.returncode == 0, done.stderr
+        later = [json.loads(line) for line in (tmp_path / column / "test.jsonl").read_text().splitlines()]
+        assert sorted(int(row["metadata"]["day"]) for row in later) == list(range(24, 30)), "numbers, not texts"
+    path.write_text(path.read_text().replace("2026-01-05", "5/1/2026"))
+    assert_user_error(cli("data", "split", path, "-o", tmp_path / "x", "--time", "when"), "'5/1/2026'", "2026-01-31")
+    path.write_text(path.read_text().replace("5/1/2026", ""))
+    assert_user_error(cli("data", "split", path, "-o", tmp_path / "x", "--time", "when"), "1 of 30 rows", "every row")
+    tagged = write(tmp_path / "tagged.jsonl", found)
+    done = cli("data", "split", tagged, "-o", tmp_path / "tags", "--group", "tags")
+    assert done.returncode == 0, done.stderr
+    side_of = {}
+    for side in ("train", "dev", "test"):
+        for line in (tmp_path / "tags" / f"{side}.jsonl").read_text().splitlines():
+            tag = json.loads(line)["metadata"]["tags"][0]
+            assert side_of.setdefault(tag, side) == side
+    assert set(side_of.values()) == {"train", "dev", "test"}, "five groups for three sides"
+    assert cli("data", "split", tagged, "-o", tmp_path / "l", "--group", "label", "--ratios", "50,50").returncode == 0
+    labels = [{json.loads(line)["label"] for line in file.open()} for file in (tmp_path / "l").glob("*.jsonl")]
+    assert sorted(map(sorted, labels)) == [["c0"], ["c1"]]
+
+
+def test_files_of_one_name_are_counted_each(cli, tmp_path):
+    for name, bad in (("a", 10), ("b", 0)):
+        (tmp_path / name).mkdir()
+        with write(tmp_path / name / "train.jsonl", rows(40)).open("a") as file:
+            file.write("no json\n" * bad)
+    found = [tmp_path / "a" / "train.jsonl", tmp_path / "b" / "train.jsonl"]
+    for order in (found, found[::-1]):
+        report = json.loads(cli("data", "check", *order, "--json", "--max-bad", "50%").stdout)
+        assert (report["rows"], report["bad_rows"]) == (90, 10)
+        assert cli("data", "check", *order, "--max-bad", "15%").returncode == 2, "a fifth of one file is bad"
+    assert_user_error(cli("data", "check", found[0], found[0]), "is named twice", "once")
+
+
+def test_ctrl_c_ends_a_request_that_hangs(tmp_path):
+    path = write(tmp_path / "train.jsonl", rows(5))
+    hang = threading.Event()
+    with chat_server(lambda prompt: "" if hang.wait(60) else "") as server:
+        options = (
+            "--methods",
+            "paraphrase",
+            "--endpoint",
+            server.url,
+            "--endpoint-model",
+            "m",
+            "-o",
+            str(tmp_path / "x"),
+        )
+        command = [sys.executable, "-m", "embedft", "data", "augment", str(path), *options]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+        while not server.requests:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=15)
+        finally:
+            hang.set()
+            process.kill()
+    assert process.returncode == 130
+    assert said.strip().endswith("interrupted")
+    assert not (tmp_path / "x").exists()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedft.data.augment import AugmentConfig, augment
+from embedft.data.clean import clean
 from embedft.data.dataset import read_dataset
 from embedft.data.edits import EDITS, edit
 from embedft.data.split import SplitConfig, split
@@ -127,12 +128,72 @@ def test_only_train_grows_and_each_row_names_its_parent(tmp_path):
         metadata = json.loads(row["metadata"])
         assert metadata["place"] == "garden"
         assert metadata["augmented_by"] in ("deletion", "typos")
-        assert label_of[metadata["parent"]] == row["labels"]
+        assert label_of[metadata["augmented_from"]] == row["labels"]
         assert row["text"] not in label_of
     assert len(new) == report.kept.total() == len({row["text"] for row in new})
     again, second = augment(made, AugmentConfig(("deletion", "typos"), copies=2))
     assert again.splits["train"].num_rows == made.splits["train"].num_rows, "what was augmented is not augmented again"
+    assert second.passed_over["augmented before"] == report.kept.total()
     assert second.dropped["stands in train"].total() == report.kept.total()
+
+
+def test_a_row_that_stands_in_another_split_is_no_source(tmp_path):
+    write(tmp_path / "train.jsonl", [{"text": TEXT, "label": "a"}, {"text": f"{TEXT} Twice a day.", "label": "b"}])
+    write(tmp_path / "test.jsonl", [{"text": TEXT.upper(), "label": "a"}])
+    made, report = augment(read_dataset(tmp_path), AugmentConfig(("swap",)))
+    assert report.passed_over["stands in another split"] == 1
+    (new,) = made.splits["train"].to_pylist()[2:]
+    assert json.loads(new["metadata"])["augmented_from"] == f"{TEXT} Twice a day."
+
+
+def test_a_column_named_parent_is_the_users_own(tmp_path):
+    texts = (f"tea {n * 7919 % 997} for {n} of the guests" for n in range(20))
+    rows = [{"text": text, "label": f"c{n % 2}", "parent": ["a", n]} for n, text in enumerate(texts)]
+    data = read_dataset(write(tmp_path / "train.jsonl", rows))
+    made, report = augment(data, AugmentConfig(("swap",)))
+    assert report.kept["swap"] == 20
+    assert json.loads(made.splits["train"].to_pylist()[-1]["metadata"])["parent"] == ["a", 19]
+    assert split(data, SplitConfig({"train": 80, "test": 20})).splits["test"].num_rows > 0
+
+
+def test_each_positive_of_an_anchor_keeps_the_new_anchor(tmp_path):
+    rows = [{"anchor": "how to water tomatoes", "positive": f"answer number {n}"} for n in range(4)]
+    made, report = augment(read_dataset(write(tmp_path / "p.jsonl", rows)), AugmentConfig(("swap",)))
+    assert report.kept["swap"] == 4
+    added = made.splits["train"].to_pylist()[4:]
+    assert len({row["anchor"] for row in added}) == 1
+    assert [row["positive"] for row in added] == [row["positive"] for row in rows]
+
+
+def test_cleaning_between_augmenting_and_splitting_keeps_families_together(tmp_path):
+    rows = [{"text": f"tea &amp; cake {n * 7919 % 997} for {n} of the guests", "label": f"c{n % 2}"} for n in range(50)]
+    made, _ = augment(read_dataset(write(tmp_path / "all.jsonl", rows)), AugmentConfig(("deletion",), rate=0.4))
+    cleaned, changes = clean(made)
+    assert changes.texts["entities"] > 50
+    component = cleaned.splits["train"].to_pylist()
+    texts = {row["text"] for row in component if not row["metadata"]}
+    parents = {json.loads(row["metadata"])["augmented_from"] for row in component if row["metadata"]}
+    assert parents <= texts
+    divided = split(cleaned, SplitConfig({"train": 60, "test": 40}))
+    trained = {row["text"] for row in divided.splits["train"].to_pylist()}
+    made_of = [json.loads(row["metadata"]) for row in divided.splits["train"].to_pylist() if row["metadata"]]
+    assert made_of
+    assert all(metadata["augmented_from"] in trained for metadata in made_of)
+    assert not any(row["metadata"] for row in divided.splits["test"].to_pylist()), "people's own rows judge"
+
+
+def test_the_side_of_a_scored_pair_does_not_depend_on_other_rows(tmp_path):
+    rows = [
+        {"sentence1": f"one {n} is {n * 7919 % 997} here", "sentence2": f"two {n} was {n * 31 % 997}", "score": n % 6}
+        for n in range(12)
+    ]
+    found = []
+    for name, part in (("all", rows), ("fewer", rows[1:])):
+        made, _ = augment(read_dataset(write(tmp_path / f"{name}.jsonl", part)), AugmentConfig(("swap",)))
+        table = made.splits["train"].to_pylist()[len(part) :]
+        found.append({(row["sentence1"], row["sentence2"]) for row in table})
+    assert found[1] < found[0]
+    assert len(found[1]) == 11
 
 
 def test_a_new_text_that_is_tested_is_left_out(tmp_path):
@@ -152,7 +213,7 @@ def test_what_a_row_becomes_does_not_depend_on_the_others(tmp_path):
     other = read_dataset(write(tmp_path / "two.jsonl", rows[::-1][:7]))
     texts = [
         {
-            json.loads(row["metadata"])["parent"]: row["text"]
+            json.loads(row["metadata"])["augmented_from"]: row["text"]
             for row in made.splits["train"].to_pylist()
             if row["metadata"]
         }
@@ -182,9 +243,9 @@ def test_a_later_split_keeps_copies_with_their_parent(tmp_path, kind):
         for row in table.to_pylist():
             texts = {row[name] for name in ("text", "anchor", "sentence1", "sentence2") if name in row}
             metadata = json.loads(row["metadata"] or "{}")
-            for text in [metadata["parent"]] if "parent" in metadata else texts:
+            for text in [metadata["augmented_from"]] if "augmented_from" in metadata else texts:
                 assert side_of.setdefault(text, side) == side
-    assert {table.num_rows for table in divided.splits.values()} != {0}
+    assert all(table.num_rows for table in divided.splits.values())
 
 
 def test_queries_of_a_beir_folder_get_relatives_with_their_judgments(garden, tmp_path):
@@ -202,7 +263,7 @@ def test_queries_of_a_beir_folder_get_relatives_with_their_judgments(garden, tmp
     assert len(added) == report.kept["deletion"]
     for row in added:
         parent = row["id"].split("-deletion")[0]
-        assert json.loads(row["metadata"])["parent"] == text_of[parent]
+        assert json.loads(row["metadata"])["augmented_from"] == text_of[parent]
         assert judged[row["id"]] == judged[parent]
     write_dataset(made, tmp_path / "more", made_by="test")
     again = read_dataset(tmp_path / "more").retrieval
@@ -221,9 +282,11 @@ def test_rewrites_are_asked_once_for_each_text(tmp_path):
     config = AugmentConfig(("paraphrase",), copies=2)
     made, report = augment(read_dataset(write(tmp_path / "p.jsonl", rows)), config, rewrites={"paraphrase": rewrite})
     assert asked == ["how to water"]
-    assert report.made["paraphrase"] == 6
+    assert report.kept["paraphrase"] == 6
     added = made.splits["train"].to_pylist()[3:]
-    assert [row["anchor"] for row in added] == ["how to water in other words 0", "how to water in other words 1"]
+    assert {(row["anchor"], row["positive"]) for row in added} == {
+        (f"how to water in other words {copy}", f"answer number {n}") for copy in range(2) for n in range(3)
+    }
     with pytest.raises(ConfigError, match="paraphrase needs a model"):
         augment(made, config)
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     M2M100Config,
     M2M100ForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -68,9 +70,9 @@ def folders(tmp_path_factory):
     return [trained(words, tmp_path_factory.mktemp("t5")) for words in (THERE, BACK)]
 
 
-def test_texts_come_back_in_other_words_and_in_order(folders):
+def test_texts_come_back_in_other_words_and_in_order(folders, tmp_path):
     there, back = map(Translator, folders)
-    assert back_translate(TEXTS, 1, there, back) == [
+    assert back_translate(TEXTS, 1, there, back, cache=tmp_path / "kept") == [
         ["sprinkle the tomatoes"],
         ["soon in the morning"],
         ["the morning"],
@@ -79,19 +81,30 @@ def test_texts_come_back_in_other_words_and_in_order(folders):
     ]
 
 
-def test_several_copies_are_sampled_by_seed(folders):
+def test_several_copies_are_sampled_by_seed(folders, tmp_path):
     there, back = map(Translator, folders)
-    made = back_translate(TEXTS, 3, there, back, seed=5)
+    made = back_translate(TEXTS, 3, there, back, cache=tmp_path / "one", seed=5)
     assert [len(copies) for copies in made] == [3] * len(TEXTS)
-    assert made == back_translate(TEXTS, 3, there, back, seed=5)
+    assert made == back_translate(TEXTS, 3, there, back, cache=tmp_path / "two", seed=5)
     # The model is sure of itself, so most samples are its best answer.
     assert made[3].count("sprinkle") >= 2
+
+
+def test_what_was_translated_is_kept(folders, tmp_path):
+    there, back = map(Translator, folders)
+    back_translate(TEXTS[:3], 1, there, back, cache=tmp_path / "kept")
+    lines = (tmp_path / "kept").read_text().splitlines()
+    assert len(lines) == 3
+    made = back_translate(TEXTS, 1, there, back, cache=tmp_path / "kept")
+    assert made[0] == ["sprinkle the tomatoes"]
+    assert (tmp_path / "kept").read_text().splitlines()[:3] == lines
+    assert len((tmp_path / "kept").read_text().splitlines()) == len(TEXTS)
 
 
 def test_t5_is_told_the_languages_in_words(tmp_path):
     folder = trained(THERE, tmp_path, prefix="translate English to German: ")
     translator = Translator(folder, "en", "de")
-    assert translator.translate(["water the tomatoes"], 1, seed=0, label=None) == [["giesse die tomaten"]]
+    assert translator.translate(["water the tomatoes"], 1, seed=0) == [["giesse die tomaten"]]
 
 
 def test_a_model_of_many_languages_starts_with_the_code_of_the_target(tmp_path):
@@ -104,7 +117,9 @@ def test_a_model_of_many_languages_starts_with_the_code_of_the_target(tmp_path):
     )
     config.bos_token_id = config.decoder_start_token_id = 1
     M2M100ForConditionalGeneration(config).save_pretrained(tmp_path)
-    tokenizer(codes).save_pretrained(tmp_path)
+    known = tokenizer(codes)
+    known.add_special_tokens({"additional_special_tokens": list(codes)})
+    known.save_pretrained(tmp_path)
     translator = Translator(str(tmp_path))
     translator.tokenizer.src_lang = None
     translator._choose("en", "de")
@@ -113,6 +128,19 @@ def test_a_model_of_many_languages_starts_with_the_code_of_the_target(tmp_path):
     assert translator.options == {"forced_bos_token_id": target}
     with pytest.raises(ModelError, match="does not know the language 'xx'"):
         translator._choose("en", "xx")
+
+
+def test_a_model_of_one_way_takes_no_languages(tmp_path):
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = BartConfig(vocab_size=len(WORDS) + 3, d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64, **sizes)
+    BartForConditionalGeneration(config).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="takes no languages"):
+        Translator(str(tmp_path), "en", "zz")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Translator(str(tmp_path))
 
 
 def test_what_is_no_translation_model_says_so(tmp_path):
