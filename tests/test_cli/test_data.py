@@ -149,20 +149,7 @@ def test_pairs_of_written_questions(cli, tmp_path):
 
 def test_clean_lists_doubted_labels(cli, tmp_path):
     topics = {"garden": "water the {} early in the morning", "travel": "book a train to {} for two"}
-    words = (
-        "roses",
-        "beans",
-        "Oslo",
-        "Lima",
-        "apples",
-        "Vienna",
-        "melons",
-        "Cairo",
-        "carrots",
-        "Kyoto",
-        "fields",
-        "Rome",
-    )
+    words = ["roses", "beans", "Oslo", "Lima", "apples", "Vienna", "melons", "Cairo", "carrots", "Kyoto"]
     found = [{"text": form.format(word), "label": label} for label, form in topics.items() for word in words]
     found[3]["label"] = "travel"
     path = write(tmp_path / "train.jsonl", found)
@@ -172,10 +159,11 @@ def test_clean_lists_doubted_labels(cli, tmp_path):
     assert "labels to look at" in done.stdout
     first = json.loads((tmp_path / "suspects.jsonl").read_text().splitlines()[0])
     assert (first["line"], first["given"], first["suggested"]) == (4, ["travel"], ["garden"])
-    assert_user_error(cli(*command, "--json"), "is there already", "--force")
+    again = cli(*command[:4], tmp_path / "other", *command[5:])
+    assert_user_error(again, "is there already", "--force")
     pairs = write(tmp_path / "pairs.jsonl", [{"anchor": "a b c", "positive": "d e f"}])
     other = cli("data", "clean", pairs, "-o", tmp_path / "other", "--label-errors", tmp_path / "none.jsonl")
-    assert_user_error(other, "not labelled texts", "--label-errors")
+    assert_user_error(other, "not labelled texts", "leave label errors out")
     assert not (tmp_path / "other").exists()
 
 
@@ -287,7 +275,7 @@ def test_files_of_one_name_are_counted_each(cli, tmp_path):
 def test_ctrl_c_ends_a_request_that_hangs(tmp_path):
     path = write(tmp_path / "train.jsonl", rows(5))
     hang = threading.Event()
-    with chat_server(lambda prompt: "" if hang.wait(60) else "") as server:
+    with chat_server(lambda _: str(hang.wait(60))) as server:
         options = (
             "--methods",
             "paraphrase",

@@ -180,10 +180,17 @@ def test_sentences_say_what_they_are_about():
         ((anchor, pair),) = made_by([fever], strategy).items()
         assert anchor.startswith("Familial Mediterranean fever: ")
         assert query is None or anchor.endswith(query)
-        assert pair.positive.startswith("Familial Mediterranean fever ")
         assert anchor.removeprefix("Familial Mediterranean fever: ") not in pair.positive
     named = Document("f", "fever", "A Fever is more than 38 degrees. " + text)
     assert list(made_by([named], "first")) == ["A Fever is more than 38 degrees."]
+
+
+def test_every_other_answer_has_its_title():
+    body = "This condition is rare. It begins in childhood, with fever and pain that come and go in {} days."
+    documents = [Document(str(n), "Familial fever", body.format(n)) for n in range(200)]
+    pairs, _ = derive(documents, ["first"])
+    assert {pair.anchor for pair in pairs} == {"Familial fever: This condition is rare."}
+    assert 70 < sum(pair.positive.startswith("Familial fever ") for pair in pairs) < 130
 
 
 def test_a_title_that_the_text_repeats_is_no_answer():
@@ -202,3 +209,37 @@ def test_a_title_of_several_documents_finds_none_of_them():
     pairs, report = derive(documents, ["title"])
     assert [pair.anchor for pair in pairs] == ["Symptoms"]
     assert report.dropped == {"title of several documents": {"title": 2}}
+
+
+def test_code_with_form_feeds_and_classes_on_one_line():
+    feed = 'import os\n\x0c\ndef area(width, height):\n    """Return the area of a rectangle."""\n'
+    feed += "    return width * height\n"
+    pairs = made_by([Document("a.py", "", feed)], "docstring")
+    assert pairs["Return the area of a rectangle."].positive == "def area(width, height):\n    return width * height"
+    line = 'class Broken(Exception): "Raised when a thing is broken"; code = 1\n'
+    assert made_by([Document("b.py", "", line)], "docstring") == {}
+
+
+def test_front_matter_gives_the_title_and_no_text(tmp_path):
+    body = "# When to water\n\nWater them early in the morning, at the roots and not the leaves.\n"
+    (tmp_path / "a.md").write_text("---\ntitle: Tomatoes in pots\ntags: [x]\n---\n" + body)
+    (tmp_path / "b.md").write_text("---\n: [no yaml\n---\n" + body)
+    first, second = read_documents(tmp_path)
+    assert first.title == "Tomatoes in pots"
+    assert "tags" not in first.text
+    assert [section.heading for section in first.sections] == ["When to water"]
+    assert "no yaml" in second.text
+
+
+def test_binary_files_are_left_out(tmp_path):
+    (tmp_path / "good.md").write_text("# A page\n\nWater them early in the morning, at the roots and not the leaves.\n")
+    (tmp_path / "bad.md").write_bytes(bytes(range(256)) * 8)
+    assert [document.id for document in read_documents(tmp_path, max_bad=0.5)] == ["good.md"]
+    with pytest.raises(DataError, match="binary"):
+        read_documents(tmp_path, max_bad=0.1)
+
+
+def test_rows_of_several_files_have_ids_of_their_own(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("title,text\nBasil,Basil likes warmth and sun\n")
+    assert len({document.id for document in read_documents(tmp_path)}) == 2

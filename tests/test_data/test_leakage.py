@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from embedft.data import drop_leaking_queries, find_leakage, hold_out, read_retrieval
 from embedft.data.check import check
+from embedft.data.clean import CleanConfig, clean
 from embedft.data.dataset import read_dataset
 from embedft.errors import DataError
 
@@ -70,6 +71,22 @@ def test_near_duplicates_of_queries_and_documents_are_told(garden):
     repeated = {finding.file: finding.count for finding in report.faults if finding.kind == "near duplicate"}
     assert repeated["queries"] == 2
     assert repeated["documents"] >= 1
+
+
+def test_a_title_without_text_leaks_and_is_dropped(garden):
+    with (garden / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "t", "title": "Where do ferns grow best?", "text": ""}\n')
+    with (garden / "queries.jsonl").open("a") as file:
+        file.write('{"_id": "x", "text": "where do ferns grow best?"}\n{"_id": "y", "text": "a place for ferns"}\n')
+    with (garden / "qrels" / "train.tsv").open("a") as file:
+        file.write("y\tt\t1\n")
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("x\tfern-care\t1\n")
+    data = read_dataset(garden)
+    assert found(data.retrieval)[("query is trained document", "test")] == 1
+    cleaned, changes = clean(data, CleanConfig(leakage="drop"))
+    assert [(fault.kind, fault.found) for fault in changes.dropped] == [("stands in another split too", "y")]
+    assert [leak for leak in find_leakage(cleaned.retrieval) if leak.severe] == []
 
 
 def test_planted_leaks_are_all_found(shared):

@@ -69,3 +69,9 @@ def test_what_has_no_labels_to_doubt(tmp_path, encoder):
     path.write_text('{"anchor": "a b", "positive": "c d"}\n')
     with pytest.raises(DataError, match="holds pairs, not labelled texts"):
         mislabelled(read_dataset(path), encoder.encode_documents(["a b"]))
+
+
+def test_classes_smaller_than_the_folds(tmp_path, encoder):
+    texts = [text for _, text in rows()][:32]
+    data = write(tmp_path / "train.jsonl", [(f"class {n // 4}", text) for n, text in enumerate(texts)])
+    assert all(suspect.rank for suspect in mislabelled(data, encoder.encode_documents(texts)))
