@@ -47,9 +47,7 @@ def test_triplets_are_those_of_the_reference(margin):
     expected = module.compute_loss_from_embeddings(columns, None)
     found = objectives.triplet(*columns, margin=margin)
     torch.testing.assert_close(found, expected)
-    for one, other in zip(
-        torch.autograd.grad(found, columns), torch.autograd.grad(expected, columns), strict=True
-    ):
+    for one, other in zip(torch.autograd.grad(found, columns), torch.autograd.grad(expected, columns), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
