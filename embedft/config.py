@@ -52,7 +52,7 @@ class ModelConfig(_Section):
 class TrainingConfig(_Section):
     """How it is trained: AdamW, linear schedule with warm-up, the best step on dev kept."""
 
-    loss: str = Field("mnrl", description="see embedft.training.losses")
+    loss: str | None = Field(None, description="see embedft.training.losses; by default the task's own")
     loss_options: dict[str, float] = Field(default_factory=dict, description="of the loss, for example scale")
     epochs: Annotated[float, Field(gt=0)] | None = Field(
         None, description="passes over the pairs; by default 1, for small sets as many as make 100 steps, at most 10"

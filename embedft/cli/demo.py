@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from embedft.data import RetrievalData
+    from embedft.evaluation import RetrievalEvaluation
     from embedft.index import Index
     from embedft.training import TrainResult
 
@@ -88,18 +89,25 @@ def _examples(result: TrainResult) -> list[int]:
     """Rows of the query that gained most, of one drawn at random, and of the one that lost most."""
     import numpy as np
 
-    gains = result.evaluation.per_query[result.metric] - result.against.per_query[result.metric]
+    after, before = _scores(result)
+    gains = after.per_query[result.metric] - before.per_query[result.metric]
     chance = int(np.random.default_rng(0).integers(len(gains)))
     return list(dict.fromkeys([int(gains.argmax()), chance, int(gains.argmin())]))
+
+
+def _scores(result: TrainResult) -> tuple[RetrievalEvaluation, RetrievalEvaluation]:
+    """What a retrieval run was judged by."""
+    return cast("RetrievalEvaluation", result.evaluation), cast("RetrievalEvaluation", result.against)
 
 
 def _show(out: Console, data: RetrievalData, result: TrainResult, index: Index, row: int) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    query_id = result.evaluation.query_ids[row]
+    tuned, base = _scores(result)
+    query_id = tuned.query_ids[row]
     query = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))[query_id]
-    ranking = result.against.ranking
+    ranking = base.ranking
     before = [ranking.document_ids[document] for document in ranking.rows[row][:SHOWN_HITS]]
     after = [hit.id for hit in index.search([query], SHOWN_HITS)[0]]
     table = Table(title=f"[bold]{escape(query)}[/]", title_justify="left", expand=True)

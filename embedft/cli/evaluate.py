@@ -46,7 +46,7 @@ def evaluate(
     from embedft.config import DataConfig
     from embedft.encoder import Encoder
     from embedft.evaluation import Evaluation, compare
-    from embedft.tasks import get_task
+    from embedft.tasks import get_task, require_split
     from embedft.training import comparison_dict
 
     chosen = get_task(task)
@@ -55,7 +55,7 @@ def evaluate(
     if output is not None:
         require_free(output, force=force, ours=_is_evaluation)
     dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
-    dataset.split(split)
+    require_split(chosen, dataset, split)
 
     def score(name: str) -> Evaluation:
         encoder = Encoder.load(name, precision=precision)

@@ -77,7 +77,7 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
 
 
 def _judged_on(evaluation: Evaluation) -> str:
-    return f"{evaluation.data}, split {evaluation.split}, {len(evaluation.query_ids)} queries"
+    return f"{evaluation.data}, split {evaluation.split}, {evaluation.count:,} {evaluation.unit}"
 
 
 def print_hits(query: str, hits: list[Hit], k: int) -> None:

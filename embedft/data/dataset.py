@@ -69,6 +69,16 @@ class Dataset:
     rows: Mapping[str, int] = field(default_factory=dict)
     scale: Scale | None = None
 
+    def manifest(self) -> dict[str, Any]:
+        """What a run stores of its data: path, kind, rows by split, file hashes, faults by kind."""
+        return {
+            "path": str(self.path),
+            "kind": self.kind,
+            "rows": {name: table.num_rows for name, table in self.splits.items()},
+            "files": dict(self.files),
+            "faults": dict(Counter(fault.kind for fault in self.faults)),
+        }
+
     def texts(self, split: str) -> dict[str, pa.Array]:
         """Text column -> its texts, of a split; ``""`` never stands for a missing text."""
         if self.kind == "retrieval":

@@ -1,20 +1,26 @@
 """Rankings into metrics, and metrics into evidence."""
 
-from embedft.evaluation.comparison import Comparison, compare, compare_scores
+from embedft.evaluation.comparison import Comparison, compare_scores
+from embedft.evaluation.evaluation import Evaluation, compare
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank, ranking_of_run
-from embedft.evaluation.retrieval import Evaluation, evaluate_retrieval, score_ranking
+from embedft.evaluation.retrieval import RetrievalEvaluation, evaluate_retrieval, score_ranking
 from embedft.evaluation.significance import bootstrap_interval, randomization_p_value
+from embedft.evaluation.similarity import SimilarityEvaluation, check_statistics, evaluate_similarity
 
 __all__ = [
     "DEFAULT_METRICS",
     "Comparison",
     "Evaluation",
     "Ranking",
+    "RetrievalEvaluation",
+    "SimilarityEvaluation",
     "bootstrap_interval",
+    "check_statistics",
     "compare",
     "compare_scores",
     "evaluate_retrieval",
+    "evaluate_similarity",
     "parse_metrics",
     "randomization_p_value",
     "rank",

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from embedft.data import RetrievalData
 from embedft.encoder import Encoder
 from embedft.errors import DataError
+from embedft.evaluation.comparison import Comparison, compare_scores
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class RetrievalEvaluation:
     """The scores of one model on one split.
 
     Attributes:
@@ -36,6 +37,12 @@ class Evaluation:
     query_ids: list[str]
     per_query: dict[str, npt.NDArray[np.float64]]
     ranking: Ranking
+    unit: str = "queries"
+
+    @property
+    def count(self) -> int:
+        """How many queries were judged."""
+        return len(self.query_ids)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -52,12 +59,31 @@ class Evaluation:
             "queries": len(self.query_ids),
         }
 
-    def write_per_query(self, path: Path, against: Evaluation | None = None) -> None:
+    def write_per_query(self, path: Path, against: RetrievalEvaluation | None = None) -> None:
         """Write query_id and one column a metric as Parquet, and ``against:<metric>`` columns for the other model."""
         columns: dict[str, Any] = {"query_id": self.query_ids, **self.per_query}
         if against is not None:
             columns |= {f"against:{name}": scores for name, scores in against.per_query.items()}
         pq.write_table(pa.table(columns), path)
+
+    def compare(self, against: RetrievalEvaluation) -> dict[str, Comparison]:
+        """Metric name -> how this model differs from another on the same queries.
+
+        Raises:
+            DataError: the two did not score the same queries of the same data, or have no metric in common.
+        """
+        if self.query_ids != against.query_ids:
+            raise DataError(
+                f"{self.model} was scored on {len(self.query_ids)} queries of {self.data}, "
+                f"{against.model} on {len(against.query_ids)} other queries of {against.data}.",
+                hint="evaluate both on the same data and split.",
+            )
+        shared = [name for name in self.per_query if name in against.per_query]
+        if not shared:
+            raise DataError(
+                "the two evaluations have no metric in common.", hint="evaluate both with the same metrics."
+            )
+        return {name: compare_scores(self.per_query[name], against.per_query[name]) for name in shared}
 
 
 def evaluate_retrieval(
@@ -67,7 +93,7 @@ def evaluate_retrieval(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     show_progress: bool = False,
-) -> Evaluation:
+) -> RetrievalEvaluation:
     """The scores of ``encoder`` on the judged queries of ``split``, over the whole corpus.
 
     Queries without a relevant document are left out. All metrics come from one exact ranking.
@@ -92,7 +118,7 @@ def evaluate_retrieval(
     depth = max(metric.k for metric in wanted)
     ranking = rank(query_ids, queries, data.corpus["id"].to_pylist(), documents, depth)
     per_query = score_ranking(ranking, data.split(split), metrics)
-    return Evaluation(encoder.name, str(data.path), split, query_ids, per_query, ranking)
+    return RetrievalEvaluation(encoder.name, str(data.path), split, query_ids, per_query, ranking)
 
 
 def score_ranking(ranking: Ranking, qrels: pa.Table, metrics: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:

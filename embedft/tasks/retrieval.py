@@ -14,7 +14,7 @@ from embedft.config import DataConfig
 from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage, hold_out, read_retrieval
 from embedft.encoder import Encoder
 from embedft.errors import DataError
-from embedft.evaluation import DEFAULT_METRICS, Evaluation, evaluate_retrieval, parse_metrics
+from embedft.evaluation import DEFAULT_METRICS, RetrievalEvaluation, evaluate_retrieval, parse_metrics
 
 logger = logging.getLogger("embedft")
 
@@ -23,7 +23,7 @@ class Retrieval:
     """Trained on (query, relevant document) pairs, chosen by nDCG@10."""
 
     name = "retrieval"
-    losses = ("mnrl",)
+    losses = ("mnrl", "triplet")
     metric = "ndcg@10"
     metrics = DEFAULT_METRICS
 
@@ -56,11 +56,19 @@ class Retrieval:
             logger.warning("leakage: %d training rows were left out", dropped)
         if "dev" not in data.qrels:
             data = hold_out(data, "dev", share=config.dev_share, seed=seed)
-        if self.training_pairs(data).num_rows < 2:
+        if self.training_rows(data).num_rows < 2:
             raise DataError(f"{data.path}: fewer than 2 training pairs are left.", hint="add pairs.")
         return data
 
-    def training_pairs(self, data: RetrievalData) -> pa.Table:
+    def splits(self, data: RetrievalData) -> Sequence[str]:
+        """Those with qrels."""
+        return list(data.qrels)
+
+    def size(self, data: RetrievalData, split: str) -> str:
+        """Queries and documents."""
+        return f"{len(data.judged_queries(split)[0])} queries, {data.corpus.num_rows} documents"
+
+    def training_rows(self, data: RetrievalData) -> pa.Table:
         """Columns anchor, positive, negatives."""
         return data.training_pairs("train")
 
@@ -77,7 +85,7 @@ class Retrieval:
 
     def evaluate(
         self, encoder: Encoder, data: RetrievalData, split: str, metrics: Sequence[str], *, show_progress: bool
-    ) -> Evaluation:
+    ) -> RetrievalEvaluation:
         """The scores of an encoder on a split, over the whole corpus."""
         return evaluate_retrieval(encoder, data, split, metrics=metrics, show_progress=show_progress)
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from embedft.config import DataConfig
-from embedft.data import Leak, RetrievalData
+from embedft.data import Leak
 from embedft.encoder import Encoder
+from embedft.errors import DataError
 from embedft.evaluation import Evaluation
 
 
 class Task(Protocol):
-    """A task names its data, its losses and its metrics."""
+    """A task names its data, its losses (its own default first) and its metrics."""
 
     name: str
     losses: Sequence[str]
     metric: str
     metrics: Sequence[str]
 
-    def read(self, config: DataConfig) -> RetrievalData:
+    def read(self, config: DataConfig) -> Any:
         """The data set at ``config.path``; raises DataError."""
         ...
 
@@ -29,24 +30,42 @@ class Task(Protocol):
         """Raise ConfigError if one of the names is not a metric of this task."""
         ...
 
-    def leakage(self, data: RetrievalData) -> list[Leak]:
+    def leakage(self, data: Any) -> list[Leak]:
         """What the training split shares with the others."""
         ...
 
-    def prepare(self, data: RetrievalData, config: DataConfig, seed: int) -> RetrievalData:
+    def prepare(self, data: Any, config: DataConfig, seed: int) -> Any:
         """The data with a dev split, and with leaking rows dropped if so configured; raises DataError."""
         ...
 
-    def training_pairs(self, data: RetrievalData) -> pa.Table:
-        """Columns anchor, positive, negatives."""
+    def splits(self, data: Any) -> Sequence[str]:
+        """The splits that can be judged."""
         ...
 
-    def dev_view(self, data: RetrievalData, documents: int, seed: int) -> RetrievalData:
+    def training_rows(self, data: Any) -> pa.Table:
+        """The rows of train, with the columns that the task's losses need."""
+        ...
+
+    def dev_view(self, data: Any, documents: int, seed: int) -> Any:
         """The data to choose the best step on: split ``dev``, cheap enough to be scored often."""
         ...
 
+    def size(self, data: Any, split: str) -> str:
+        """How much is judged on a split, in words."""
+        ...
+
     def evaluate(
-        self, encoder: Encoder, data: RetrievalData, split: str, metrics: Sequence[str], *, show_progress: bool
+        self, encoder: Encoder, data: Any, split: str, metrics: Sequence[str], *, show_progress: bool
     ) -> Evaluation:
         """The scores of an encoder on a split."""
         ...
+
+
+def require_split(task: Task, data: Any, split: str) -> None:
+    """Raise DataError if the data has no such split."""
+    there = task.splits(data)
+    if split not in there:
+        raise DataError(
+            f"{data.path}: has no split {split!r}; it has {', '.join(there) or 'none'}.",
+            hint="name one of them, or add the missing file.",
+        )

@@ -70,3 +70,27 @@ class PairCollator:
             batch |= {f"{column}_{key}": value for key, value in features.items()}
         batch["label"] = torch.cat([text_ids(values) for values in texts.values()])
         return batch
+
+
+class ScoredCollator:
+    """Rows of sentence1, sentence2, score into features by column, and the scores as the label.
+
+    Both texts are prompted as documents, as they are when they are judged: neither of them asks.
+    """
+
+    valid_label_columns = ("label",)
+
+    def __init__(self, encoder: Encoder, max_length: int) -> None:
+        self.encoder = encoder
+        self.max_length = max_length
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Keys ``sentence1_input_ids``, ``sentence1_attention_mask``, the same for sentence2, and ``label``."""
+        batch: dict[str, Any] = {}
+        for column in ("sentence1", "sentence2"):
+            ids = self.encoder.tokenize(
+                [row[column] for row in rows], self.encoder.prompts["document"], self.max_length
+            )
+            batch |= {f"{column}_{key}": value for key, value in pad_batch(ids, self.encoder.pad_id).items()}
+        batch["label"] = torch.tensor([row["score"] for row in rows], dtype=torch.float32)
+        return batch

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
+import pyarrow as pa
 import torch
 
 from embedft.encoder import embed
-from embedft.errors import ConfigError
+from embedft.errors import ConfigError, DataError
+from embedft.training import objectives
 from embedft.training.cache import cached_loss
 from embedft.training.masks import false_negative_mask
 
 Features = dict[str, torch.Tensor]
+Objective = Callable[..., torch.Tensor]
+MIN_ROWS = 2
 
 
 def multiple_negatives_ranking(
@@ -71,17 +76,83 @@ class MultipleNegativesRanking(torch.nn.Module):
         return loss_of([embed(self.model, column) for column in features])
 
 
+class TripletRanking(torch.nn.Module):
+    """`objectives.triplet` on rows of anchor, positive and one negative."""
+
+    def __init__(self, model: Any, *, truncate_dim: int | None = None, margin: float = 0.2) -> None:
+        super().__init__()
+        self.model = model
+        self.truncate_dim = truncate_dim
+        self.margin = margin
+
+    def forward(self, features: list[Features], _labels: torch.Tensor) -> torch.Tensor:
+        """The loss of one batch, a scalar."""
+        anchors, positives, negatives = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
+        return objectives.triplet(anchors, positives, negatives, margin=self.margin)
+
+
+class ScoredPairs(torch.nn.Module):
+    """A function of `embedft.training.objectives` on the vectors of two texts and the scores of the pairs."""
+
+    def __init__(self, objective: Objective, model: Any, *, truncate_dim: int | None = None, **options: float) -> None:
+        super().__init__()
+        self.objective = partial(objective, **options)
+        self.model = model
+        self.truncate_dim = truncate_dim
+
+    def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
+        """The loss of one batch, a scalar; ``labels`` are the scores, 0..1."""
+        left, right = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
+        with torch.autocast(left.device.type, enabled=False):
+            return self.objective(left, right, labels)
+
+
+Needs = Literal["pairs", "triplets", "scored pairs", "scored pairs of 0 and 1"]
+
+
 @dataclass(frozen=True)
 class Loss:
-    """How a loss is made and which options it has, with their defaults."""
+    """How a loss is made, which rows it needs, and which options it has, with their defaults."""
 
     build: Callable[..., torch.nn.Module]
+    needs: Needs
     options: Mapping[str, float] = field(default_factory=dict)
+    cached: bool = False
 
 
 LOSSES: dict[str, Loss] = {
-    "mnrl": Loss(MultipleNegativesRanking, {"scale": 20.0}),
+    "mnrl": Loss(MultipleNegativesRanking, "pairs", {"scale": 20.0}, cached=True),
+    "triplet": Loss(TripletRanking, "triplets", {"margin": 0.2}),
+    "cosent": Loss(partial(ScoredPairs, objectives.cosent), "scored pairs", {"scale": 20.0}),
+    "angle": Loss(partial(ScoredPairs, objectives.angle), "scored pairs", {"scale": 20.0}),
+    "cosine": Loss(partial(ScoredPairs, objectives.cosine), "scored pairs"),
+    "contrastive": Loss(partial(ScoredPairs, objectives.contrastive), "scored pairs of 0 and 1", {"margin": 0.5}),
+    "online_contrastive": Loss(
+        partial(ScoredPairs, objectives.online_contrastive), "scored pairs of 0 and 1", {"margin": 0.5}
+    ),
 }
+
+
+def rows_for(name: str, rows: pa.Table) -> pa.Table:
+    """The rows as a loss takes them: for ``triplet`` one for each negative, else as they are.
+
+    Raises:
+        DataError: the rows lack what the loss needs.
+    """
+    needs = LOSSES[name].needs
+    if needs == "triplets":
+        found = [{**row, "negatives": [negative]} for row in rows.to_pylist() for negative in row["negatives"]]
+        if len(found) < MIN_ROWS:
+            raise DataError(f"loss {name}: the training rows have no negatives.", hint="add negatives, or use mnrl.")
+        return pa.Table.from_pylist(found, schema=rows.schema)
+    if needs == "scored pairs of 0 and 1":
+        odd = [score for score in rows["score"].to_pylist() if score not in (0, 1)]
+        if odd:
+            raise DataError(
+                f"loss {name}: {len(odd)} of {rows.num_rows} scores are neither 0 nor 1, for example {odd[0]:g}.",
+                hint="use cosent, which takes graded scores.",
+            )
+    return rows
 
 
 def build_loss(
@@ -103,15 +174,25 @@ def build_loss(
         truncate_dim: dimensions that count; None for all.
         gradient_cache: keep one chunk's activations at a time, see `embedft.training.cache`.
     """
-    settings = {**LOSSES[name].options, **options}
-    return LOSSES[name].build(model, truncate_dim=truncate_dim, gradient_cache=gradient_cache, **settings)
+    loss = LOSSES[name]
+    settings: dict[str, Any] = {**loss.options, **options}
+    if loss.cached:
+        settings["gradient_cache"] = gradient_cache
+    return loss.build(model, truncate_dim=truncate_dim, **settings)
 
 
-def check_loss(name: str, options: Mapping[str, float], allowed: tuple[str, ...]) -> None:
-    """Raise ConfigError if the task has no such loss, or the loss no such option."""
+def check_loss(
+    name: str, options: Mapping[str, float], allowed: tuple[str, ...], *, gradient_cache: bool = False
+) -> None:
+    """Raise ConfigError if the task has no such loss, or the loss no such option or no gradient cache."""
     if name not in LOSSES or name not in allowed:
         raise ConfigError(f"training.loss is {name!r}.", hint=f"this task can use {', '.join(allowed)}.")
     unknown = set(options) - set(LOSSES[name].options)
     if unknown:
         known = ", ".join(LOSSES[name].options) or "none"
         raise ConfigError(f"training.loss_options has {', '.join(sorted(unknown))}.", hint=f"{name} has: {known}.")
+    if gradient_cache and not LOSSES[name].cached:
+        able = ", ".join(other for other, loss in LOSSES.items() if loss.cached)
+        raise ConfigError(
+            f"training.gradient_cache: there is none for the loss {name}.", hint=f"leave it out, or use {able}."
+        )

@@ -12,13 +12,13 @@ from typing import Any
 
 from embedft.artifacts import atomic_directory, disk_errors, write_json
 from embedft.config import RunConfig
-from embedft.data import Leak, RetrievalData
+from embedft.data import Leak
 from embedft.encoder import Encoder, fast_bfloat16, write_folder
 from embedft.errors import ConfigError
 from embedft.evaluation import Comparison, Evaluation, compare
 from embedft.progress import progress
-from embedft.tasks import Task, get_task
-from embedft.training.losses import build_loss, check_loss
+from embedft.tasks import Task, get_task, require_split
+from embedft.training.losses import LOSSES, build_loss, check_loss, rows_for
 from embedft.training.rundir import RunDirectory, environment
 
 logger = logging.getLogger("embedft")
@@ -104,7 +104,9 @@ def train(
     metric = config.evaluation.metric or task.metric
     metrics = list(dict.fromkeys([metric, *(config.evaluation.metrics or task.metrics)]))
     task.check_metrics(metrics)
-    check_loss(config.training.loss, config.training.loss_options, tuple(task.losses))
+    loss = config.training.loss or task.losses[0]
+    options = config.training.loss_options
+    check_loss(loss, options, tuple(task.losses), gradient_cache=config.training.gradient_cache)
     directory = RunDirectory(Path(output))
     if Path(config.model.name).resolve() == directory.model.resolve():
         raise ConfigError(
@@ -119,7 +121,8 @@ def train(
         read = task.read(config.data)
         leakage = task.leakage(read)
         data = task.prepare(read, config.data, config.training.seed)
-        split = judged_split(config, data)
+        rows_for(loss, task.training_rows(data))
+        split = judged_split(config, task, data)
         base = open_base(config)
         if resume:
             directory.check_resumable(settings, dict(data.files), base.fingerprint)
@@ -161,10 +164,10 @@ def open_base(config: RunConfig) -> Encoder:
     )
 
 
-def judged_split(config: RunConfig, data: RetrievalData) -> str:
+def judged_split(config: RunConfig, task: Task, data: Any) -> str:
     """The split that proves the run: the one named, else test if there is one, else dev; raises DataError."""
-    split = config.evaluation.split or ("test" if "test" in data.qrels else "dev")
-    data.split(split)
+    split = config.evaluation.split or ("test" if "test" in task.splits(data) else "dev")
+    require_split(task, data, split)
     if split == "train":
         raise ConfigError("evaluation.split is 'train'.", hint="judge on a split that was not trained on: dev or test.")
     return split
@@ -187,7 +190,7 @@ def _report(leakage: list[Leak]) -> None:
 def _fit(
     config: RunConfig,
     task: Task,
-    data: RetrievalData,
+    data: Any,
     encoder: Encoder,
     directory: RunDirectory,
     metric: str,
@@ -208,7 +211,8 @@ def _fit(
     )
 
     settings = config.training
-    pairs = task.training_pairs(data)
+    loss = settings.loss or task.losses[0]
+    pairs = rows_for(loss, task.training_rows(data))
     dev = task.dev_view(data, config.evaluation.dev_documents, settings.seed)
 
     def score(candidate: Encoder) -> dict[str, float]:
@@ -226,8 +230,8 @@ def _fit(
         directory.update(base_value=base_value)
     hidden = int(model[0].config.hidden_size)
     logger.info(
-        "training on %d pairs, %d steps of %d, dev: %d documents, %s of the base model %.4f",
-        pairs.num_rows, steps, settings.batch_size, dev.corpus.num_rows, metric, base_value,
+        "training on %d pairs, %d steps of %d, dev: %s, %s of the base model %.4f",
+        pairs.num_rows, steps, settings.batch_size, task.size(dev, "dev"), metric, base_value,
     )  # fmt: skip
     arguments = training_arguments(
         folder=directory.checkpoints,
@@ -248,10 +252,11 @@ def _fit(
         trainer = PairTrainer(
             encoder=encoder,
             max_length=settings.max_length,
+            scored=LOSSES[loss].needs.startswith("scored"),
             args=arguments,
             train_dataset=Dataset(pairs),
             loss=build_loss(
-                settings.loss,
+                loss,
                 settings.loss_options,
                 model,
                 encoder.truncate_dim,
@@ -290,7 +295,7 @@ def _steps(epochs: float | None, batches: int) -> int:
 def _judge(
     config: RunConfig,
     task: Task,
-    data: RetrievalData,
+    data: Any,
     directory: RunDirectory,
     metrics: list[str],
     split: str,

@@ -17,7 +17,7 @@ from embedft.artifacts import sync_tree, write_json
 from embedft.encoder import Encoder, open_modules, write_folder
 from embedft.encoder.differentiable import flat_transformer
 from embedft.progress import Advance
-from embedft.training.batches import PairCollator, SeededBatchSampler
+from embedft.training.batches import PairCollator, ScoredCollator, SeededBatchSampler
 
 # Written last into a checkpoint: one without it was cut off and is never resumed from.
 COMPLETE_FILE = "complete.json"
@@ -25,11 +25,11 @@ LOG_EVERY = 10
 
 
 class PairTrainer(SentenceTransformerTrainer):
-    """Trains on a data set with the columns anchor, positive, negatives."""
+    """Trains on rows of pairs, in batches that depend on seed and epoch alone."""
 
-    def __init__(self, *, encoder: Encoder, max_length: int, **kwargs: Any) -> None:
+    def __init__(self, *, encoder: Encoder, max_length: int, scored: bool, **kwargs: Any) -> None:
         self.encoder = encoder
-        collator = PairCollator(encoder, max_length)
+        collator = (ScoredCollator if scored else PairCollator)(encoder, max_length)
         # One process, one device: several GPUs in one process would be wrapped by DataParallel, which the loss cannot
         # look into.
         kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)

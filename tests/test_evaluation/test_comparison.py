@@ -7,7 +7,7 @@ from scipy import stats
 from embedft.errors import DataError
 from embedft.evaluation import bootstrap_interval, compare, compare_scores, randomization_p_value
 from embedft.evaluation.ranking import Ranking
-from embedft.evaluation.retrieval import Evaluation
+from embedft.evaluation.retrieval import RetrievalEvaluation
 
 
 def scores(seed, n=200):
@@ -65,7 +65,7 @@ def test_the_answer_is_reproducible():
 
 def evaluation(query_ids, per_query):
     empty = Ranking(query_ids, [], np.empty((len(query_ids), 0), np.int64), np.empty((len(query_ids), 0)))
-    return Evaluation("m", "d", "test", query_ids, per_query, empty)
+    return RetrievalEvaluation("m", "d", "test", query_ids, per_query, empty)
 
 
 def test_evaluations_of_other_queries_are_not_compared():

@@ -1,0 +1,244 @@
+"""Score an encoder on scored pairs: does the order of its cosines follow the order of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedft.encoder import Encoder
+from embedft.errors import ConfigError, DataError
+from embedft.evaluation.comparison import Comparison, verdict_of
+from embedft.evaluation.significance import BLOCK_CELLS, ROUNDS
+
+Floats = npt.NDArray[np.float64]
+MIN_PAIRS = 3
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks along the last axis, ties by their mean."""
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values, axis=-1), np.float64)
+
+
+def pearson(left: Floats, right: Floats) -> Floats:
+    """Pearson's correlation along the last axis; 0 where one side does not vary."""
+    left = left - left.mean(-1, keepdims=True)
+    right = right - right.mean(-1, keepdims=True)
+    size = np.sqrt((left**2).sum(-1) * (right**2).sum(-1))
+    product = np.asarray((left * right).sum(-1))
+    return np.asarray(np.divide(product, size, out=np.zeros_like(product), where=size > 0), np.float64)
+
+
+def spearman(left: Floats, right: Floats) -> Floats:
+    """Spearman's rank correlation along the last axis, as `scipy.stats.spearmanr`; 0 where one side does not vary."""
+    return pearson(_ranks(left), _ranks(right))
+
+
+STATISTICS: dict[str, Callable[[Floats, Floats], Floats]] = {"spearman": spearman, "pearson": pearson}
+DEFAULT_STATISTICS = ("spearman", "pearson")
+
+
+def check_statistics(names: Sequence[str]) -> None:
+    """Raise ConfigError if one of the names is no statistic of scored pairs."""
+    unknown = [name for name in names if name not in STATISTICS]
+    if unknown:
+        raise ConfigError(f"no metric of scored pairs is named {unknown[0]!r}.", hint=f"use {', '.join(STATISTICS)}.")
+
+
+@dataclass(frozen=True)
+class SimilarityEvaluation:
+    """The cosines of one model on the scored pairs of a split.
+
+    Attributes:
+        model, data, split: what was scored on what.
+        names: the statistics, names in `STATISTICS`.
+        texts: the two texts of each pair.
+        scores: (pairs,), 0..1, given.
+        cosines: (pairs,), of the model.
+    """
+
+    model: str
+    data: str
+    split: str
+    names: tuple[str, ...]
+    texts: list[tuple[str, str]]
+    scores: Floats
+    cosines: Floats
+    unit: str = "pairs"
+
+    @property
+    def count(self) -> int:
+        """How many pairs were judged."""
+        return len(self.scores)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Statistic -> value, -1..1."""
+        return {name: float(STATISTICS[name](self.cosines, self.scores)) for name in self.names}
+
+    def intervals(self, *, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Statistic -> 95 % percentile bootstrap interval over the pairs."""
+        found: dict[str, list[Floats]] = {name: [] for name in self.names}
+        for rows in _resamples(self.count, seed):
+            for name in self.names:
+                found[name].append(STATISTICS[name](self.cosines[rows], self.scores[rows]))
+        return {name: _interval(values) for name, values in found.items()}
+
+    def worst(self, count: int = 10) -> list[dict[str, Any]]:
+        """The pairs whose rank by cosine is farthest from their rank by score, the worst first."""
+        error = _ranks(self.cosines) - _ranks(self.scores)
+        return [
+            {
+                "sentence1": self.texts[row][0],
+                "sentence2": self.texts[row][1],
+                "score": float(self.scores[row]),
+                "cosine": float(self.cosines[row]),
+                "ranks_too_high": float(error[row]),
+            }
+            for row in np.argsort(-np.abs(error), kind="stable")[:count].tolist()
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: model, data, split, metrics, intervals, pairs, worst."""
+        return {
+            "model": self.model,
+            "data": self.data,
+            "split": self.split,
+            "metrics": self.metrics,
+            "intervals": {name: list(ends) for name, ends in self.intervals().items()},
+            "pairs": self.count,
+            "worst": self.worst(),
+        }
+
+    def write_per_query(self, path: Path, against: SimilarityEvaluation | None = None) -> None:
+        """Write sentence1, sentence2, score, cosine as Parquet, and ``against:cosine`` for the other model."""
+        columns: dict[str, Any] = {
+            "sentence1": [left for left, _ in self.texts],
+            "sentence2": [right for _, right in self.texts],
+            "score": self.scores,
+            "cosine": self.cosines,
+        }
+        if against is not None:
+            columns["against:cosine"] = against.cosines
+        pq.write_table(pa.table(columns), path)
+
+    def compare(self, against: SimilarityEvaluation, *, seed: int = 0) -> dict[str, Comparison]:
+        """Statistic -> how this model differs from another on the same pairs.
+
+        Intervals are of the difference, both models on the same resampled pairs. The p-value is of a paired
+        randomisation test that exchanges the two models' cosines pair by pair, as ranks for Spearman and standardised
+        for Pearson, so that the models' different scales do not matter. A pair is won by the model that ranks it
+        nearer to its rank by score.
+
+        Raises:
+            DataError: the two did not score the same pairs.
+        """
+        if self.texts != against.texts or not np.array_equal(self.scores, against.scores):
+            raise DataError(
+                f"{self.model} was scored on other pairs than {against.model}.",
+                hint="evaluate both on the same data and split.",
+            )
+        shared = [name for name in self.names if name in against.names]
+        differences: dict[str, list[Floats]] = {name: [] for name in shared}
+        for rows in _resamples(self.count, seed):
+            for name in shared:
+                of = STATISTICS[name]
+                gold = self.scores[rows]
+                differences[name].append(of(self.cosines[rows], gold) - of(against.cosines[rows], gold))
+        gold_ranks = _ranks(self.scores)
+        gains = np.abs(_ranks(against.cosines) - gold_ranks) - np.abs(_ranks(self.cosines) - gold_ranks)
+        wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
+        found = {}
+        for name in shared:
+            difference = self.metrics[name] - against.metrics[name]
+            low, high = _interval(differences[name])
+            p_value = self._p_value(against, name, seed)
+            verdict = verdict_of(p_value, low, high)
+            ties = self.count - wins - losses
+            found[name] = Comparison(difference, low, high, p_value, wins, losses, ties, verdict)
+        return found
+
+    def _p_value(self, against: SimilarityEvaluation, name: str, seed: int) -> float:
+        own, other = (_comparable(values, name) for values in (self.cosines, against.cosines))
+        of = STATISTICS[name]
+        observed = abs(float(of(own, self.scores) - of(other, self.scores))) * (1 - 1e-12)
+        rng = np.random.default_rng(seed)
+        extreme = 0
+        for size in _blocks(self.count):
+            swapped = rng.integers(0, 2, (size, self.count), dtype=np.int8) > 0
+            first, second = np.where(swapped, other, own), np.where(swapped, own, other)
+            gold = np.broadcast_to(self.scores, first.shape)
+            extreme += int((np.abs(of(first, gold) - of(second, gold)) >= observed).sum())
+        return (extreme + 1) / (ROUNDS + 1)
+
+
+def _comparable(values: Floats, name: str) -> Floats:
+    values = _ranks(values) if name == "spearman" else values
+    return np.asarray((values - values.mean()) / (values.std() or 1.0), np.float64)
+
+
+def _blocks(count: int) -> Iterator[int]:
+    # Several arrays of this size stand at once.
+    size = max(min(ROUNDS, BLOCK_CELLS // 4 // max(count, 1)), 1)
+    for start in range(0, ROUNDS, size):
+        yield min(size, ROUNDS - start)
+
+
+def _resamples(count: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows drawn with replacement, (block, count)."""
+    rng = np.random.default_rng(seed)
+    for size in _blocks(count):
+        yield rng.integers(0, count, (size, count))
+
+
+def _interval(values: list[Floats]) -> tuple[float, float]:
+    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def evaluate_similarity(
+    encoder: Encoder,
+    pairs: pa.Table,
+    *,
+    data: str,
+    split: str = "test",
+    metrics: Sequence[str] = DEFAULT_STATISTICS,
+    show_progress: bool = False,
+) -> SimilarityEvaluation:
+    """The cosines of ``encoder`` on scored pairs; both texts are encoded as documents, since neither asks.
+
+    Args:
+        encoder: of the texts.
+        pairs: columns sentence1, sentence2, score (0..1).
+        data: name of the data, for the report.
+        split: name of the split.
+        metrics: names in `STATISTICS`.
+        show_progress: on standard error.
+
+    Raises:
+        ConfigError: an unknown metric.
+        DataError: fewer than three pairs, or all have one score.
+    """
+    check_statistics(metrics)
+    scores = pairs["score"].to_numpy().astype(np.float64)
+    if len(scores) < MIN_PAIRS or np.ptp(scores) == 0:
+        raise DataError(
+            f"{data}: split {split!r} has {len(scores)} pairs with {len(set(scores.tolist()))} different scores.",
+            hint="three pairs with two different scores are the least.",
+        )
+    left, right = pairs["sentence1"].to_pylist(), pairs["sentence2"].to_pylist()
+    distinct = {text: number for number, text in enumerate(dict.fromkeys([*left, *right]))}
+    vectors = encoder.encode_documents(list(distinct), show_progress=show_progress).astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    rows = [np.fromiter((distinct[text] for text in side), np.int64, len(side)) for side in (left, right)]
+    cosines = (vectors[rows[0]] * vectors[rows[1]]).sum(1)
+    texts = list(zip(left, right, strict=True))
+    return SimilarityEvaluation(encoder.name, data, split, tuple(metrics), texts, scores, cosines)

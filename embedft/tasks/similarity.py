@@ -1,0 +1,97 @@
+"""Similarity: the cosine of two texts follows the score that people gave the pair."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from embedft.config import DataConfig
+from embedft.data import Leak
+from embedft.data.clean import CleanConfig, clean
+from embedft.data.dataset import Dataset, read_dataset
+from embedft.data.leakage import between
+from embedft.data.split import SplitConfig, split
+from embedft.encoder import Encoder
+from embedft.errors import DataError
+from embedft.evaluation import SimilarityEvaluation, check_statistics, evaluate_similarity
+
+logger = logging.getLogger("embedft")
+
+
+class Similarity:
+    """Trained on scored pairs, chosen by Spearman's correlation of cosines and scores."""
+
+    name = "similarity"
+    losses = ("cosent", "angle", "cosine", "contrastive", "online_contrastive")
+    metric = "spearman"
+    metrics = ("spearman", "pearson")
+
+    def read(self, config: DataConfig) -> Dataset:
+        """Scored pairs, on 0..1; raises DataError."""
+        data = read_dataset(config.path, max_bad=config.max_bad)
+        if data.kind != "scored pairs":
+            raise DataError(
+                f"{config.path}: holds {data.kind}; similarity is trained on scored pairs.",
+                hint="name the columns sentence1, sentence2 and score.",
+            )
+        return data
+
+    def check_metrics(self, names: Sequence[str]) -> None:
+        """Raise ConfigError if one of the names is no correlation."""
+        check_statistics(names)
+
+    def leakage(self, data: Dataset) -> list[Leak]:
+        """Pairs of train that stand, exactly, swapped or nearly, in other splits."""
+        return between(data, data)
+
+    def prepare(self, data: Dataset, config: DataConfig, seed: int) -> Dataset:
+        """The data with a dev split, and without the training rows that leak if they are to be dropped.
+
+        Raises:
+            DataError: there is no training split or no dev split can be made, or it leaks and ``config.leakage`` is
+                "fail".
+        """
+        if "train" not in data.splits:
+            raise DataError(f"{data.path}: has no split train, only {', '.join(data.splits)}.", hint="add train.jsonl.")
+        leaks = self.leakage(data)
+        if leaks and config.leakage == "fail":
+            found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in leaks)
+            raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
+        if config.leakage == "drop":
+            data, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
+            logger.warning("leakage: %d training rows were left out", len(changes.dropped))
+        if "dev" not in data.splits:
+            ratios = {"train": 1 - config.dev_share, "dev": config.dev_share}
+            divided = split(replace(data, splits={"train": data.splits["train"]}), SplitConfig(ratios, seed=seed))
+            data = replace(data, splits={**data.splits, **divided.splits})
+        return data
+
+    def splits(self, data: Dataset) -> Sequence[str]:
+        """All there are."""
+        return list(data.splits)
+
+    def size(self, data: Dataset, split: str) -> str:
+        """Pairs."""
+        return f"{data.splits[split].num_rows} pairs"
+
+    def training_rows(self, data: Dataset) -> pa.Table:
+        """Columns sentence1, sentence2, score (0..1)."""
+        return data.splits["train"].select(["sentence1", "sentence2", "score"])
+
+    def dev_view(self, data: Dataset, documents: int, seed: int) -> Dataset:  # noqa: ARG002 - what other tasks take
+        """The split dev; pairs are scored in a moment, so none is left out."""
+        return replace(data, splits={"dev": data.splits["dev"]})
+
+    def evaluate(
+        self, encoder: Encoder, data: Dataset, split: str, metrics: Sequence[str], *, show_progress: bool
+    ) -> SimilarityEvaluation:
+        """The correlations of an encoder on a split."""
+        return evaluate_similarity(
+            encoder, data.splits[split], data=str(data.path), split=split, metrics=metrics, show_progress=show_progress
+        )
+
+
+TASK = Similarity()

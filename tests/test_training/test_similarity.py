@@ -1,0 +1,113 @@
+"""``embedft train --task similarity`` and the losses of scored pairs and triplets, as their users run them."""
+
+import json
+
+import pytest
+from conftest import GARDEN, assert_user_error
+
+from embedft.data.dataset import read_dataset
+from embedft.training.losses import rows_for
+
+QUICK = ("--set", "training.max_steps=6", "--set", "training.batch_size=8", "--set", "training.eval_every=3")
+TOPICS = {
+    "the weather": ("it rains in {}", "the sun shines over {}", "a storm comes to {}"),
+    "trains": ("a train leaves for {}", "the railway to {} is closed", "tickets to {} are cheap"),
+}
+PLACES = ("Oslo", "Lima", "Cairo", "Vienna", "Kyoto", "Rome", "Lisbon", "Quito")
+
+
+def write(folder, top=5):
+    """Scored pairs: one topic and one place is high, neither is low."""
+    rows = []
+    for topic, forms in TOPICS.items():
+        for other, others in TOPICS.items():
+            for n, place in enumerate(PLACES):
+                second = PLACES[(n * 3 + 1) % len(PLACES)] if n % 2 else place
+                score = top * (topic == other) if top == 1 else 3 * (topic == other) + 2 * (second == place)
+                left, right = forms[n % 3].format(place), others[(n + 1) % 3].format(second)
+                rows.append({"sentence1": left, "sentence2": f"{right}, number {len(rows)}", "score": score})
+    folder.mkdir()
+    for name, part in (("train", rows[::2]), ("test", rows[1::2])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    return folder
+
+
+@pytest.mark.parametrize("loss", [None, "angle", "cosine"])
+def test_a_run_ends_with_a_comparison_on_the_test_split(cli, tmp_path, loss):
+    data = write(tmp_path / "data")
+    chosen = ("--set", f"training.loss={loss}") if loss else ()
+    command = ("train", "--task", "similarity", "--data", data, "-o", tmp_path / "run", *QUICK, *chosen)
+    done = cli(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["best"]["metric"] == "spearman"
+    assert result["best"]["value"] >= result["best"]["base"]
+    assert result["evaluation"]["pairs"] == 16
+    assert set(result["evaluation"]["comparison"]) == {"spearman", "pearson"}
+    assert len(result["evaluation"]["worst"]) == 10
+    log = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
+    assert any("loss" in entry for entry in log)
+    if loss is None:
+        judged = (
+            "evaluate",
+            tmp_path / "run" / "model",
+            "--task",
+            "similarity",
+            "--data",
+            data,
+            "--against",
+            "bundled",
+        )
+        again = json.loads(cli(*judged, "--json").stdout)
+        assert again["metrics"] == pytest.approx(result["evaluation"]["metrics"], abs=1e-6)
+        assert "16 pairs" in cli(*judged).stdout
+
+
+@pytest.mark.parametrize("loss", ["contrastive", "online_contrastive"])
+def test_binary_losses_take_binary_scores_alone(cli, tmp_path, loss):
+    chosen = ("--task", "similarity", "-o", tmp_path / "run", *QUICK, "--set", f"training.loss={loss}", "--data")
+    graded = cli("train", *chosen, write(tmp_path / "graded"))
+    assert_user_error(graded, "are neither 0 nor 1", "cosent")
+    done = cli("train", *chosen, write(tmp_path / "binary", top=1), "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_triplets_take_one_row_for_each_negative(tmp_path, cli):
+    path = tmp_path / "train.jsonl"
+    rows = [
+        {
+            "anchor": f"where is {place}",
+            "positive": f"{place} lies by the sea",
+            "negatives": [f"no {place}", f"{n} fish"],
+        }
+        for n, place in enumerate(PLACES * 2)
+    ]
+    rows = [
+        {**row, "anchor": f"{row['anchor']} {n}", "positive": f"{row['positive']} {n}"} for n, row in enumerate(rows)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = read_dataset(path).splits["train"].select(["anchor", "positive", "negatives"])
+    exploded = rows_for("triplet", table)
+    assert exploded.num_rows == 32
+    assert {len(row) for row in exploded["negatives"].to_pylist()} == {1}
+    command = ("train", "--data", path, "-o", tmp_path / "run", *QUICK, "--set", "training.loss=triplet")
+    done = cli(*command, "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_does_not_go_together_is_refused_before_the_first_step(cli, tmp_path):
+    data = write(tmp_path / "data")
+    similar = ("train", "--task", "similarity", "--data", data, "-o", tmp_path / "run")
+    retrieval = ("train", "--data", GARDEN, "-o", tmp_path / "run")
+    cases = [
+        (similar, ("--set", "training.loss=mnrl"), "training.loss is 'mnrl'", "cosent"),
+        (similar, ("--set", "evaluation.metric=ndcg@10"), "no metric of scored pairs", "spearman"),
+        (similar, ("--set", "training.gradient_cache=true"), "there is none for the loss cosent", "leave it out"),
+        (similar, ("--set", "evaluation.split=devel"), "has no split 'devel'", "train"),
+        ((*similar[:4], GARDEN, *similar[5:]), (), "holds retrieval", "sentence1"),
+        (retrieval, ("--set", "training.loss=cosent"), "training.loss is 'cosent'", "mnrl"),
+        (retrieval, ("--set", "training.loss=triplet"), "have no negatives", "mnrl"),
+    ]
+    for command, options, *said in cases:
+        assert_user_error(cli(*command, *options), *said)
+    assert not (tmp_path / "run" / "run.json").exists()
