@@ -286,13 +286,20 @@ def test_augmented_rows_stay_with_their_parents(tmp_path):
         {"text": f"{word} stands alone here", "label": "x"}
         for word in ["one", "two", "three", "four", "five", "six", "seven"]
     ]
-    rows += [{"text": f"quite other words {n}", "label": "x", "parent": rows[n]["text"]} for n in range(7)]
+    rows += [
+        {"text": f"quite other words {n}", "label": "x", "augmented_from": rows[n]["text"], "augmented_by": "hand"}
+        for n in range(7)
+    ]
     whole = read_dataset(write_rows(tmp_path / "train.jsonl", rows))
     done = split(whole, SplitConfig(RATIOS, threshold=0.99))
-    for table in done.splits.values():
+    made = 0
+    for name, table in done.splits.items():
         keys = set(row_keys(done, table))
-        for text in table["metadata"].to_pylist():
-            assert not text or json.loads(text)["parent"] in keys
+        parents = [json.loads(text)["augmented_from"] for text in table["metadata"].to_pylist() if text]
+        assert keys.issuperset(parents)
+        assert name == "train" or not parents, "what judges was written by people"
+        made += len(parents)
+    assert made == sum(json.loads(text or "{}") == {} for text in done.splits["train"]["metadata"].to_pylist())
 
 
 def test_conflicting_labels_go_by_majority(tmp_path):
