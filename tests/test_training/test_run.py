@@ -158,7 +158,7 @@ def test_pairs_without_a_dev_split_hold_one_out(tmp_path):
     [
         ({"evaluation": {"metric": "ndgc@10"}}, "ndgc@10"),
         ({"evaluation": {"metrics": ["accuracy"]}}, "accuracy"),
-        ({"training": {"loss": "triplet"}}, "triplet"),
+        ({"training": {"loss": "cosent"}}, "cosent"),
         ({"evaluation": {"split": "train"}}, "trained on"),
     ],
 )
