@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,20 +92,14 @@ def check(
         print_json(report.as_dict())
     else:
         _print(report)
-    for name, rows, bad in _bad_rows(found) or [(report.path, report.rows, report.bad)]:
+    counts = [(name, rows, found.bad[name]) for name, rows in found.rows.items()]
+    for name, rows, bad in counts or [(report.path, report.rows, report.bad)]:
         if bad <= reading.max_bad * rows:
             continue
         raise DataError(
             f"{name}: {bad} of {rows} rows are bad, more than the allowed {reading.max_bad:.0%}.",
             hint="mend them, or leave them out: embedft data clean PATH -o OUT --max-bad 50%.",
         )
-
-
-def _bad_rows(found: Dataset) -> list[tuple[str, int, int]]:
-    """(file, rows, bad rows) of each file whose rows were counted."""
-    bad = Counter(str(path) for path, _ in {(fault.path, fault.line) for fault in found.faults})
-    bad += Counter({Path(path).name: count for path, count in bad.items()})
-    return [(name, rows, bad[name]) for name, rows in found.rows.items()]
 
 
 def _counter(model: str) -> CountTokens:

@@ -56,6 +56,7 @@ class Dataset:
         notes: peculiarities of rows that stayed.
         files: file name -> SHA-256.
         rows: file name -> rows found in it, bad ones included.
+        bad: file name -> bad rows.
         scale: of the scores in the files, for ``"scored pairs"``.
     """
 
@@ -68,6 +69,7 @@ class Dataset:
     files: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
     scale: Scale | None = None
+    bad: Mapping[str, int] = field(default_factory=dict)
 
     def manifest(self) -> dict[str, Any]:
         """What a run stores of its data: path, kind, rows by split, file hashes, faults by kind."""
@@ -138,8 +140,9 @@ def read_dataset(
     for log in logs:
         notes.merge(log.notes)
     counts = {name_of[log.path]: log.rows for log in logs}
+    bad = {name_of[log.path]: len({fault.line for fault in log.faults}) for log in logs}
     faults = tuple(chain.from_iterable(log.faults for log in logs))
-    return Dataset(where, kind, splits, None, faults, notes, hashes, counts, scale)
+    return Dataset(where, kind, splits, None, faults, notes, hashes, counts, scale, bad)
 
 
 def _names(files: Sequence[Path]) -> dict[Path, str]:
@@ -149,8 +152,8 @@ def _names(files: Sequence[Path]) -> dict[Path, str]:
         DataError: a file stands twice.
     """
     names = Counter(file.name for file in files)
-    if len({file.resolve() for file in files}) < len(files):
-        twice, _ = Counter(files).most_common(1)[0]
+    twice, times = Counter(file.absolute() for file in files).most_common(1)[0]
+    if times > 1:
         raise DataError(f"{twice}: is named twice.", hint="name each file once.")
     return {file: file.name if names[file.name] == 1 else str(file) for file in files}
 

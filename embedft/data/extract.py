@@ -77,7 +77,7 @@ def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]
             log.add("cannot be read", number, f"{name}: {error}")
             continue
         text = "\n\n".join(part for section in sections for part in (section.heading, section.text) if part)
-        if not text.strip() or is_binary(text):
+        if not text.strip() or _is_binary(text):
             log.add("binary" if text.strip() else "no text", number, name)
             continue
         inside = tuple((words, _target(name, target)) for words, target in links if not urlparse(target).scheme)
@@ -88,7 +88,7 @@ def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]
     return documents
 
 
-def is_binary(text: str) -> bool:
+def _is_binary(text: str) -> bool:
     """Whether a text is none: it has a null, or more than one control character in a hundred."""
     return "\0" in text or len(CONTROL.findall(text)) > len(text) / 100
 
@@ -137,7 +137,7 @@ def _front_matter(text: str) -> tuple[str, str]:
         return "", text
     try:
         found = yaml.safe_load(match[1])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # a date that there is not is a ValueError
         return "", text
     if not isinstance(found, dict):
         return "", text

@@ -15,6 +15,7 @@ from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import DEFAULT_METRICS, RetrievalEvaluation, evaluate_retrieval, parse_metrics
+from embedft.tasks.task import refuse_leakage
 
 logger = logging.getLogger("embedft")
 
@@ -47,10 +48,7 @@ class Retrieval:
                 elsewhere and ``config.leakage`` is "fail".
         """
         data.split("train")
-        severe = [leak for leak in self.leakage(data) if leak.severe]
-        if severe and config.leakage == "fail":
-            found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in severe)
-            raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
+        refuse_leakage(data, self.leakage(data), config)
         if config.leakage == "drop":
             data, dropped = drop_leaking_queries(data)
             logger.warning("leakage: %d training rows were left out", dropped)

@@ -17,6 +17,7 @@ from embedft.data.split import SplitConfig, split
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import SimilarityEvaluation, check_statistics, evaluate_similarity
+from embedft.tasks.task import refuse_leakage
 
 logger = logging.getLogger("embedft")
 
@@ -56,10 +57,7 @@ class Similarity:
         """
         if "train" not in data.splits:
             raise DataError(f"{data.path}: has no split train, only {', '.join(data.splits)}.", hint="add train.jsonl.")
-        leaks = self.leakage(data)
-        if leaks and config.leakage == "fail":
-            found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in leaks)
-            raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
+        refuse_leakage(data, self.leakage(data), config)
         if config.leakage == "drop":
             data, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
             logger.warning("leakage: %d training rows were left out", len(changes.dropped))

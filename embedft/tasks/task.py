@@ -69,3 +69,11 @@ def require_split(task: Task, data: Any, split: str) -> None:
             f"{data.path}: has no split {split!r}; it has {', '.join(there) or 'none'}.",
             hint="name one of them, or add the missing file.",
         )
+
+
+def refuse_leakage(data: Any, leaks: Sequence[Leak], config: DataConfig) -> None:
+    """Raise DataError if training rows are judged elsewhere and ``config.leakage`` is "fail"."""
+    severe = [leak for leak in leaks if leak.severe]
+    if severe and config.leakage == "fail":
+        found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in severe)
+        raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")

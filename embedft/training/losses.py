@@ -103,8 +103,7 @@ class ScoredPairs(torch.nn.Module):
     def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
         """The loss of one batch, a scalar; ``labels`` are the scores, 0..1."""
         left, right = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
-        with torch.autocast(left.device.type, enabled=False):
-            return self.objective(left, right, labels)
+        return self.objective(left, right, labels)
 
 
 Needs = Literal["pairs", "triplets", "scored pairs", "scored pairs of 0 and 1"]

@@ -1,13 +1,15 @@
 """Losses as functions of vectors: formula, paper, and the module of sentence-transformers each is equal to.
 
-All of them take vectors of any length and compare them by cosine, in float32 whatever the autocast: in bf16 scores near
-a scale of 20 would be steps of 0.125 apart.
+All of them take vectors of any length and compare them by cosine, in float32: in bf16 scores near a scale of 20 would
+be steps of 0.125 apart. They have no product of matrices, the only thing here that an autocast would bring to bf16.
 """
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import mse_loss, normalize, relu
+
+from embedft.errors import ConfigError
 
 
 def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -46,7 +48,14 @@ def angle(left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, *, scal
         right: (batch, dim).
         scores: (batch,).
         scale: inverse temperature.
+
+    Raises:
+        ConfigError: an odd number of dimensions.
     """
+    if left.shape[1] % 2:
+        raise ConfigError(
+            f"the loss angle needs an even number of dimensions, not {left.shape[1]}.", hint="set model.truncate_dim."
+        )
     a, b = left.float().chunk(2, dim=1)
     c, d = right.float().chunk(2, dim=1)
     size = (c**2 + d**2).sum(1, keepdim=True)

@@ -272,6 +272,15 @@ def test_files_of_one_name_are_counted_each(cli, tmp_path):
     assert_user_error(cli("data", "check", found[0], found[0]), "is named twice", "once")
 
 
+def test_a_file_in_the_working_folder_is_counted_once(tmp_path, monkeypatch, cli):
+    with write(tmp_path / "train.jsonl", rows(97)).open("a") as file:
+        file.write("no json\n" * 3)
+    monkeypatch.chdir(tmp_path)
+    done = cli("data", "check", "train.jsonl")
+    assert done.returncode == 0, "3 of 100 are fewer than 5 %"
+    assert_user_error(cli("data", "clean", "train.jsonl", "./train.jsonl", "-o", "out"), "is named twice", "once")
+
+
 def test_ctrl_c_ends_a_request_that_hangs(tmp_path):
     path = write(tmp_path / "train.jsonl", rows(5))
     hang = threading.Event()

@@ -5,6 +5,7 @@ import torch
 from sentence_transformers.sentence_transformer import losses as reference
 from sentence_transformers.sentence_transformer.losses import TripletDistanceMetric
 
+from embedft.errors import ConfigError
 from embedft.training import objectives
 
 BINARY = torch.tensor([1.0, 0, 1, 0, 0, 1, 1, 0])
@@ -63,3 +64,8 @@ def test_hard_pairs_of_one_kind_alone_cost_nothing_unknown():
     left, right = vectors(2)
     for labels in (torch.ones(8), torch.zeros(8)):
         assert torch.isfinite(objectives.online_contrastive(left, right, labels))
+
+
+def test_angles_need_an_even_number_of_dimensions():
+    with pytest.raises(ConfigError, match="not 15"):
+        objectives.angle(*(side[:, :15] for side in vectors(2)), GRADED)
