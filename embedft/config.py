@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from embedft.errors import ConfigError
 
@@ -17,6 +18,17 @@ Positive = Annotated[int, Field(gt=0)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False, protected_namespaces=())
+
+
+Options = dict[str, float | bool | str]
+
+
+class MixedSet(_Section):
+    """A further set of rows that the encoder is trained on beside the task's own."""
+
+    path: Path
+    loss: str | None = None
+    loss_options: Options = Field(default_factory=dict)
 
 
 class DataConfig(_Section):
@@ -29,6 +41,9 @@ class DataConfig(_Section):
         "report", description="training queries that are judged in another split: report, drop the rows, or fail"
     )
     dev_share: Share = Field(0.1, description="share of the training queries held out if there is no dev split")
+    also: list[MixedSet] = Field(
+        default_factory=list, description="further training sets, each {path, loss, loss_options}; see training.mixing_temperature"
+    )
 
 
 class ModelConfig(_Section):
@@ -49,11 +64,79 @@ class ModelConfig(_Section):
         return {name: prompt for name, prompt in named.items() if prompt is not None}
 
 
+class HardNegativesConfig(_Section):
+    """Which documents of the corpus become negatives; names and meaning as in `mine_hard_negatives`."""
+
+    num_negatives: Positive = Field(1, description="for each pair, at most")
+    range_min: Annotated[int, Field(ge=0)] = Field(0, description="skip this many of the nearest documents")
+    range_max: Positive | None = Field(100, description="rank up to which negatives are taken")
+    max_score: float | None = Field(None, description="similarity to the anchor at most")
+    min_score: float | None = Field(None, description="similarity to the anchor at least")
+    absolute_margin: float | None = Field(None, description="how much less similar than the positive, at least")
+    relative_margin: float | None = Field(
+        0.05, description="the same as a share of the positive's similarity (arXiv:2407.15831)"
+    )
+    sampling_strategy: Literal["top", "random"] = Field("top", description="of those left: the nearest, or any")
+    near_duplicates: Share | None = Field(
+        0.9, description="never a text that shares this much of its words with a known positive; null: not looked for"
+    )
+    guide: str | None = Field(None, description="encoder whose scores decide about margins and limits")
+    cross_encoder: str | None = Field(None, description="cross-encoder whose scores decide about margins and limits")
+    refresh_every: Positive | None = Field(None, description="mine again with the trained encoder every so many steps")
+
+
+class LoraConfig(_Section):
+    """Low-rank adapters, merged into the weights when the model is saved."""
+
+    rank: Positive = 16
+    alpha: Positive = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: list[str] = Field(default_factory=list, description="names of linear layers; by default all of them")
+
+
+class AnchorConfig(_Section):
+    """Weights between the old encoder (0) and the new one (1), Wortsman et al. 2022, arXiv:2109.01903."""
+
+    shares: list[Share] = Field([0.25, 0.5, 0.75, 1.0], description="of the new weights; the best on dev is kept")
+    general: Path | None = Field(
+        None, description="scored pairs for what must not be forgotten; by default bundled ones"
+    )
+    max_drop: Annotated[float, Field(ge=0)] = Field(
+        0.02, description="Spearman that may be lost on the general set; shares that lose more are not chosen"
+    )
+
+
+class HeadConfig(_Section):
+    """The classifier on pooled embeddings, for the task classification."""
+
+    kind: Literal["logistic", "linear", "mlp"] = Field(
+        "logistic", description="logistic: on frozen or contrastively trained vectors; linear, mlp: trained end to end"
+    )
+    hidden: Positive = Field(256, description="of the mlp")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    regularisation: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="C of the logistic head, larger fits closer; chosen by cross-validation if not given"
+    )
+    class_weight: Literal["balanced"] | None = Field(None, description="balanced: rare classes count as much as others")
+    calibrate: bool = Field(True, description="fit a temperature on dev (Guo et al. 2017, arXiv:1706.04599)")
+    in_scope: Share = Field(0.95, description="share of dev texts that the out-of-scope threshold must let pass")
+
+
 class TrainingConfig(_Section):
     """How it is trained: AdamW, linear schedule with warm-up, the best step on dev kept."""
 
     loss: str | None = Field(None, description="see embedft.training.losses; by default the task's own")
-    loss_options: dict[str, float] = Field(default_factory=dict, description="of the loss, for example scale")
+    loss_options: Options = Field(default_factory=dict, description="of the loss, for example scale")
+    matryoshka: list[Positive] = Field(
+        default_factory=list, description="also apply the loss to these first dimensions (arXiv:2205.13147)"
+    )
+    guide: str | None = Field(
+        None, description="second encoder, for losses that ask one: gist (what is no negative), distil (what to learn)"
+    )
+    mixing_temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="of data.also: sets are drawn by rows ** (1 / temperature); 1: by size, large: evenly"
+    )
+    hard_negatives: HardNegativesConfig | None = Field(None, description="mined from the corpus before training")
     epochs: Annotated[float, Field(gt=0)] | None = Field(
         None, description="passes over the pairs; by default 1, for small sets as many as make 100 steps, at most 10"
     )
@@ -67,6 +150,26 @@ class TrainingConfig(_Section):
     )
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="peak; by default 0.08 / hidden size: 2.1e-4 for the bundled encoder, 7.8e-5 at 1024"
+    )
+    gradient_accumulation: Positive = Field(1, description="batches a step; in-batch negatives stay within a batch")
+    gradient_checkpointing: bool = Field(False, description="compute activations twice, keep few: slower, less memory")
+    lora: LoraConfig | None = Field(None, description="train low-rank updates alone (arXiv:2106.09685); needs peft")
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="embeddings, layers:N (the first N), documents (query-only: document vectors stay as they are)",
+    )
+    query_side: Literal["adapter", "tower"] = Field(
+        "adapter", description="with freeze: documents, what is trained: a layer behind the encoder, or a copy of it"
+    )
+    anchor: AnchorConfig | None = Field(None, description="mix the new weights with the old, chosen on dev")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="learning rate of each layer relative to the one above it, for example 0.9"
+    )
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="decay of a running mean of the weights, which is judged and kept, for example 0.99"
+    )
+    report_to: list[str] = Field(
+        default_factory=list, description="trackers: tensorboard, trackio, mlflow, wandb; none by default"
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Share = Field(0.1, description="share of the steps")
@@ -94,6 +197,7 @@ class RunConfig(_Section):
     data: DataConfig
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    head: HeadConfig = Field(default_factory=HeadConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
 
@@ -205,13 +309,24 @@ def _field_hint(name: str) -> str:
     return f"did you mean {near[0]!r}?" if near else "see 'embedft train --fields'."
 
 
+def fields(section: type[BaseModel] | None = None, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name and description of every field of `RunConfig`, those of optional sections included."""
+    for name, field in (section or RunConfig).model_fields.items():
+        inner = _section(field.annotation)
+        if inner is None:
+            yield f"{prefix}{name}", field
+        else:
+            yield from fields(inner, f"{prefix}{name}.")
+
+
 def field_names() -> list[str]:
     """All dotted names of `RunConfig`."""
-    names: list[str] = []
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            names += [f"{name}.{inner}" for inner in section.model_fields]
-        else:
-            names.append(name)
-    return names
+    return [name for name, _ in fields()]
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, also where it may be None."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and get_origin(annotation) is not list:
+            return kind
+    return None

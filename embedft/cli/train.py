@@ -93,19 +93,14 @@ def _run(
 
 
 def _print_fields() -> None:
-    from pydantic import BaseModel
+    from rich.markup import escape
     from rich.table import Table
 
     from embedft.cli.output import console
-    from embedft.config import RunConfig
+    from embedft.config import fields
 
     table = Table("field", "default", "meaning")
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            table.add_row(name, repr(field.default), "")
-            continue
-        for inner, setting in section.model_fields.items():
-            default = "(required)" if setting.is_required() else repr(setting.get_default(call_default_factory=True))
-            table.add_row(f"{name}.{inner}", default, setting.description or "")
+    for name, field in fields():
+        default = "(required)" if field.is_required() else repr(field.get_default(call_default_factory=True))
+        table.add_row(name, escape(default), escape(field.description or ""))
     console().print(table)
