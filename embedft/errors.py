@@ -48,3 +48,7 @@ class DiskFullError(EmbedftError):
 
 class EndpointError(EmbedftError):
     """A language model's endpoint cannot be reached, or answers with a fault."""
+
+
+class TrainingError(EmbedftError):
+    """Training diverged: a loss or gradient that is no number, or vectors that have become one."""
