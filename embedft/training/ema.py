@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerState
-
-from embedft.training.checkpoint import MEAN_FILE, read_tensors, write_tensors
 
 
 class MeanWeights(TrainerCallback):  # type: ignore[misc]
@@ -54,15 +51,3 @@ class MeanWeights(TrainerCallback):  # type: ignore[misc]
     def _swap(self) -> None:
         for name, parameter in self.parameters.items():
             parameter.data, self.mean[name] = self.mean[name], parameter.data
-
-    def write(self, folder: Path) -> None:
-        """Keep the mean in a checkpoint."""
-        write_tensors(folder / MEAN_FILE, self.mean)
-
-    def read(self, folder: Path) -> None:
-        """Go on from the mean of a checkpoint.
-
-        Raises:
-            ArtifactError: it has none, or one of other weights.
-        """
-        read_tensors(folder / MEAN_FILE, self.mean)

@@ -14,6 +14,8 @@ from embedft.errors import ConfigError, ModelError
 
 Losses = torch.nn.Module | Mapping[str, torch.nn.Module]
 
+# How the names of a loss's own parameters begin, among those that are trained.
+OF_LOSS = "loss."
 EXPECTED = "embeddings, layers:N (the first N layers), or documents"
 # A module or parameter of a loss may carry this attribute: its learning rate as a multiple of `training.learning_rate`.
 RATE_ATTRIBUTE = "learning_rate_scale"
@@ -100,7 +102,7 @@ def trainable_parameters(model: Any, loss: Losses) -> dict[str, torch.nn.Paramet
     within = {id(value) for value in model.parameters()}
     for name, value in _joint(loss).named_parameters():
         if value.requires_grad and id(value) not in within:
-            found[f"loss.{name}"] = value
+            found[OF_LOSS + name] = value
     return found
 
 
