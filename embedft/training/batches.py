@@ -1,43 +1,108 @@
-"""Batches of pairs: their order, a pure function of seed and epoch, and their tokens with the ids of the texts."""
+"""Batches: their order, a pure function of seed and epoch, and their tokens with what the losses ask beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.base.sampler import DefaultBatchSampler, MultiDatasetDefaultBatchSampler
 
 from embedft.encoder import Encoder, pad_batch
 from embedft.training.masks import text_ids
+from embedft.training.processes import world_size
 
 
 class SeededBatchSampler(DefaultBatchSampler):
     """A permutation of the rows drawn from (seed, epoch), cut into batches.
 
     It keeps no state between epochs, so that a resumed run sees the batches that an uninterrupted one sees. A last
-    batch of one row is left out: it has no negatives.
+    batch of one row is left out: it has no negatives. Where several processes train, so are the last batches that
+    do not go round.
     """
 
     def __init__(self, dataset: Any, batch_size: int, *, seed: int) -> None:
         super().__init__(dataset, batch_size=batch_size, drop_last=False, seed=seed)
         self.rows = len(dataset)
         self.seed = seed
+        self._drawn: tuple[int, np.ndarray] | None = None
+        # The batch that is being made, from 0 over all epochs; read by what depends on how far training has come.
+        self.batch = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield order[start : start + self.batch_size].tolist()
+        for number in range(len(self)):
+            self.batch = self.epoch * len(self) + number
+            yield self.rows_of(self.epoch, number)
+
+    def rows_of(self, epoch: int, number: int) -> list[int]:
+        """The rows of one batch of an epoch."""
+        rows: list[int] = self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size].tolist()
+        return rows
 
     def __len__(self) -> int:
         return number_of_batches(self.rows, self.batch_size)
 
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows))
+        return self._drawn[1]
+
 
 def number_of_batches(rows: int, batch_size: int) -> int:
-    """How many batches an epoch has; a last batch of one row does not count."""
+    """How many batches an epoch has; a last batch of one row does not count, nor do those that do not go round."""
     full, rest = divmod(rows, batch_size)
-    return full + (rest > 1)
+    batches = full + (rest > 1)
+    return batches - batches % world_size()
+
+
+class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
+    """Batches of several sets in one drawn order; each batch is of one set.
+
+    An epoch has as many batches as all sets together. A set of n rows gets a share of them in proportion to
+    n ** (1 / temperature); where that is more than it has, it begins again in another order. The order depends on
+    (seed, epoch) alone.
+    """
+
+    def __init__(self, dataset: Any, samplers: Sequence[SeededBatchSampler], *, seed: int, temperature: float) -> None:
+        super().__init__(dataset, batch_samplers=list(samplers), seed=seed)
+        self.counts = shares([len(sampler) for sampler in samplers], [s.rows for s in samplers], temperature)
+        self.offsets = np.concatenate([[0], np.cumsum([sampler.rows for sampler in samplers])])
+        self.batch = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        places = np.repeat(np.arange(len(self.counts)), self.counts)
+        order = np.random.default_rng([self.seed, self.epoch, len(self.counts)]).permutation(places)
+        # How often each set has been drawn before this epoch.
+        drawn = [self.epoch * count for count in self.counts]
+        for number, place in enumerate(order.tolist()):
+            self.batch = self.epoch * len(self) + number
+            sampler = self.batch_samplers[place]
+            epoch, within = divmod(drawn[place], len(sampler))
+            drawn[place] += 1
+            yield [int(self.offsets[place]) + row for row in sampler.rows_of(epoch, within)]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+
+def shares(batches: Sequence[int], rows: Sequence[int], temperature: float) -> list[int]:
+    """How many batches of an epoch each set gets; at least 1, and as many in all as the sets have."""
+    weights = np.asarray(rows, np.float64) ** (1 / temperature)
+    total = sum(batches)
+    exact = weights / weights.sum() * total
+    counts = np.maximum(np.floor(exact), 1).astype(int)
+    for place in np.argsort(counts - exact)[: max(total - int(counts.sum()), 0)]:
+        counts[place] += 1
+    return [int(count) for count in counts]
+
+
+class Negatives(Protocol):
+    """Negatives that change while training goes on."""
+
+    def of(self, rows: Sequence[int], batch: int) -> list[list[str]]:
+        """The negatives of rows (their numbers in the training set) for the batch of that number."""
+        ...
 
 
 class PairCollator:
@@ -50,24 +115,27 @@ class PairCollator:
     # Asked for by sentence-transformers' trainer.
     valid_label_columns = ("label",)
 
-    def __init__(self, encoder: Encoder, max_length: int) -> None:
+    def __init__(self, encoder: Encoder, max_length: int, negatives: Negatives | None = None) -> None:
         self.encoder = encoder
         self.max_length = max_length
+        self.negatives = negatives
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, Any]], batch_number: int = 0) -> dict[str, Any]:
         """Keys ``anchor_input_ids``, ``anchor_attention_mask``, the same for positive and negative, and ``label``."""
+        negatives = [row["negatives"] for row in rows]
+        if self.negatives is not None:
+            negatives = self.negatives.of([row["row"] for row in rows], batch_number)
         texts = {
             "anchor": [row["anchor"] for row in rows],
             "positive": [row["positive"] for row in rows],
-            "negative": [text for row in rows for text in row["negatives"]],
+            "negative": [text for of_row in negatives for text in of_row],
         }
         batch: dict[str, Any] = {}
         for column, values in texts.items():
             if not values:
                 continue
             prompt = self.encoder.prompts["query" if column == "anchor" else "document"]
-            features = pad_batch(self.encoder.tokenize(values, prompt, self.max_length), self.encoder.pad_id)
-            batch |= {f"{column}_{key}": value for key, value in features.items()}
+            batch |= features_of(column, values, prompt, self.encoder, self.max_length)
         batch["label"] = torch.cat([text_ids(values) for values in texts.values()])
         return batch
 
@@ -84,13 +152,37 @@ class ScoredCollator:
         self.encoder = encoder
         self.max_length = max_length
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, Any]], _batch_number: int = 0) -> dict[str, Any]:
         """Keys ``sentence1_input_ids``, ``sentence1_attention_mask``, the same for sentence2, and ``label``."""
         batch: dict[str, Any] = {}
         for column in ("sentence1", "sentence2"):
-            ids = self.encoder.tokenize(
-                [row[column] for row in rows], self.encoder.prompts["document"], self.max_length
-            )
-            batch |= {f"{column}_{key}": value for key, value in pad_batch(ids, self.encoder.pad_id).items()}
+            texts = [row[column] for row in rows]
+            batch |= features_of(column, texts, self.encoder.prompts["document"], self.encoder, self.max_length)
         batch["label"] = torch.tensor([row["score"] for row in rows], dtype=torch.float32)
         return batch
+
+
+class SetCollator:
+    """Batches of one or several sets: each by the collator of its set, with its name and its rows.
+
+    Sampler and collator work in lockstep (no worker processes), so the sampler's ``batch`` is the one being collated.
+    """
+
+    valid_label_columns = ("label",)
+
+    def __init__(self, collators: Mapping[str, Any]) -> None:
+        self.collators = collators
+        self.sampler: SeededBatchSampler | MixedBatchSampler | None = None
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """As the set's collator, and ``dataset_name`` where there are several."""
+        name = rows[0].get("dataset_name") or next(iter(self.collators))
+        number = self.sampler.batch if self.sampler is not None else 0
+        batch: dict[str, Any] = self.collators[name](rows, number)
+        return batch | ({"dataset_name": name} if len(self.collators) > 1 else {})
+
+
+def features_of(column: str, texts: list[str], prompt: str, encoder: Encoder, max_length: int) -> dict[str, Any]:
+    """``COLUMN_input_ids`` and ``COLUMN_attention_mask`` of the texts behind the prompt, (texts, longest)."""
+    ids = encoder.tokenize(texts, prompt, max_length)
+    return {f"{column}_{key}": value for key, value in pad_batch(ids, encoder.pad_id).items()}

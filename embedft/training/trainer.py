@@ -9,15 +9,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from embedft.artifacts import sync_tree, write_json
+from embedft.config import TrainingConfig
 from embedft.encoder import Encoder, open_modules, write_folder
 from embedft.encoder.differentiable import flat_transformer
 from embedft.progress import Advance
-from embedft.training.batches import PairCollator, ScoredCollator, SeededBatchSampler
+from embedft.training.batches import MixedBatchSampler, SeededBatchSampler
+from embedft.training.processes import average_gradients, world_size
 
 # Written last into a checkpoint: one without it was cut off and is never resumed from.
 COMPLETE_FILE = "complete.json"
@@ -25,23 +28,40 @@ LOG_EVERY = 10
 
 
 class PairTrainer(SentenceTransformerTrainer):
-    """Trains on rows of pairs, in batches that depend on seed and epoch alone."""
+    """Trains on one or several sets of rows, in batches that depend on seed and epoch alone."""
 
-    def __init__(self, *, encoder: Encoder, max_length: int, scored: bool, **kwargs: Any) -> None:
+    def __init__(self, *, encoder: Encoder, mixing_temperature: float = 1.0, **kwargs: Any) -> None:
         self.encoder = encoder
-        collator = (ScoredCollator if scored else PairCollator)(encoder, max_length)
+        self.mixing_temperature = mixing_temperature
         # One process, one device: several GPUs in one process would be wrapped by DataParallel, which the loss cannot
         # look into.
         kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)
         # Tried out here: what it has to say belongs before the first step.
         flat_transformer(encoder.sentence_transformer)
-        super().__init__(model=encoder.sentence_transformer, data_collator=collator, **kwargs)
+        super().__init__(model=encoder.sentence_transformer, **kwargs)
+        # Not wrapped for several processes: see `average_gradients`.
+        self.accelerator.prepare_model = lambda model, **_: model
         # It prints the log to standard output, which belongs to results.
         self.remove_callback(PrinterCallback)
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, **_: Any) -> SeededBatchSampler:
         """Batches that depend on seed and epoch alone."""
-        return SeededBatchSampler(dataset, batch_size, seed=self.args.seed)
+        sampler = SeededBatchSampler(dataset, batch_size, seed=self.args.seed)
+        self.data_collator.sampler = sampler
+        return sampler
+
+    def get_multi_dataset_batch_sampler(self, dataset: Any, batch_samplers: Any, **_: Any) -> MixedBatchSampler:
+        """Batches of all sets, mixed by temperature."""
+        sampler = MixedBatchSampler(dataset, batch_samplers, seed=self.args.seed, temperature=self.mixing_temperature)
+        self.data_collator.sampler = sampler
+        return sampler
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One batch forwards and backwards; where several processes train, with their mean gradients."""
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if world_size() > 1 and self.accelerator.sync_gradients:
+            average_gradients(parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        return loss
 
     def compute_loss_context_manager(self) -> ExitStack:
         """Autocast around the whole loss: accelerate wraps ``model.forward`` alone, and the loss calls the modules."""
@@ -51,6 +71,9 @@ class PairTrainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: the card is written once, from the finished run."""
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        return model
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Without training_args.bin, which is a pickle; run.json holds the configuration.
@@ -83,11 +106,15 @@ class RunCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the log again from the checkpoint's history."""
+        if not state.is_world_process_zero:
+            return
         self.log.write_text("".join(json.dumps(entry) + "\n" for entry in state.log_history))
         self.advance(state.global_step, total=state.max_steps)
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Append what was logged."""
+        if not state.is_world_process_zero:
+            return
         with self.log.open("a") as file:
             file.write(json.dumps(state.log_history[-1]) + "\n")
 
@@ -104,6 +131,8 @@ class RunCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Declare the new checkpoint complete, then drop those that are neither the best nor the newest."""
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir)
         newest = folder / f"checkpoint-{state.global_step}"
         sync_tree(newest)
@@ -144,17 +173,13 @@ def load_weights(model: Any, folder: Path) -> None:
 
 
 def training_arguments(
+    settings: TrainingConfig,
     *,
     folder: Path,
     steps: int,
-    batch_size: int,
     learning_rate: float,
-    weight_decay: float,
-    warmup: float,
-    max_grad_norm: float,
     eval_every: int,
     metric: str,
-    seed: int,
     bf16: bool,
     use_cpu: bool,
 ) -> SentenceTransformerTrainingArguments:
@@ -162,17 +187,18 @@ def training_arguments(
     return SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        warmup_steps=int(warmup * steps),
-        max_grad_norm=max_grad_norm,
+        weight_decay=settings.weight_decay,
+        warmup_steps=int(settings.warmup * steps),
+        max_grad_norm=settings.max_grad_norm,
         lr_scheduler_type="linear",
         optim="adamw_torch_fused",
         bf16=bf16,
         use_cpu=use_cpu,
-        seed=seed,
-        data_seed=seed,
+        seed=settings.seed,
+        data_seed=settings.seed,
         eval_strategy="steps",
         eval_steps=eval_every,
         save_strategy="steps",
@@ -182,6 +208,6 @@ def training_arguments(
         logging_steps=LOG_EVERY,
         logging_first_step=True,
         disable_tqdm=True,
-        report_to="none",
+        report_to=settings.report_to or "none",
         dataloader_pin_memory=not use_cpu,
     )

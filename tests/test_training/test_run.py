@@ -214,7 +214,7 @@ def test_training_computes_in_the_precision_of_the_model(garden, tmp_path, monke
 
 
 def test_a_run_killed_after_it_stopped_early_trains_no_further(garden, tmp_path, monkeypatch):
-    from embedft.training import run as module
+    from embedft.training import fit as module
 
     settings = config(garden, training={"learning_rate": 0.5, "max_steps": 40, "eval_every": 1, "patience": 2})
     expected = train(settings, tmp_path / "whole")
@@ -261,7 +261,7 @@ def test_the_old_model_stays_until_the_new_one_is_there(finished, garden, tmp_pa
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_fit", killed)
+    monkeypatch.setattr(module, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
         train(config(garden), run, force=True)
     assert Encoder.load(run / "model").fingerprint == Encoder.load(finished.run / "model").fingerprint

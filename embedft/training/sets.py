@@ -1,0 +1,88 @@
+"""The sets of rows that a run is trained on: the task's own, and those of ``data.also``, each with its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from embedft.config import MixedSet, RunConfig
+from embedft.data.dataset import read_dataset
+from embedft.errors import ConfigError, DataError
+from embedft.tasks import Task
+from embedft.training.losses import LOSSES, check_loss, rows_for
+
+OWN = "own"
+# What a further set is trained with if its loss is not named, by the kind of its rows.
+DEFAULT_LOSSES = {"pairs": "mnrl", "retrieval": "mnrl", "scored pairs": "cosent"}
+COLUMNS = {"pairs": ["anchor", "positive", "negatives"], "scored pairs": ["sentence1", "sentence2", "score"]}
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Rows of one kind and the loss that they are trained with.
+
+    Attributes:
+        name: ``"own"`` for the task's own, else ``also-1``, ``also-2``, ... in the order of the configuration.
+        rows: with the columns that the loss needs.
+        loss, options: a name in `LOSSES` and its options.
+        files: file name -> SHA-256 of a further set; empty for the task's own, which its data lists.
+    """
+
+    name: str
+    rows: pa.Table
+    loss: str
+    options: Mapping[str, Any]
+    files: Mapping[str, str]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the rows are scored pairs."""
+        return LOSSES[self.loss].needs.startswith("scored")
+
+
+def further_sets(config: RunConfig) -> list[TrainingSet]:
+    """The sets of ``data.also``, read and checked.
+
+    Raises:
+        ConfigError: a loss does not exist, or does not fit the rows.
+        DataError: a set is missing, broken, or of a kind that no loss takes.
+    """
+    return [_read(entry, number, config) for number, entry in enumerate(config.data.also, start=1)]
+
+
+def own_set(config: RunConfig, task: Task, data: Any) -> TrainingSet:
+    """The task's own training rows with the loss of the configuration."""
+    loss = config.training.loss or task.losses[0]
+    rows = rows_for(loss, task.training_rows(data))
+    return TrainingSet(OWN, rows, loss, config.training.loss_options, {})
+
+
+def _read(entry: MixedSet, number: int, config: RunConfig) -> TrainingSet:
+    name = f"also-{number}"
+    data = read_dataset(entry.path, max_bad=config.data.max_bad)
+    if data.kind not in DEFAULT_LOSSES:
+        raise DataError(
+            f"data.also: {entry.path} holds {data.kind}.", hint="name pairs, scored pairs or a BEIR folder."
+        )
+    loss = entry.loss or DEFAULT_LOSSES[data.kind]
+    scored = data.kind == "scored pairs"
+    fitting = tuple(key for key, value in LOSSES.items() if value.needs.startswith("scored") == scored)
+    if loss not in fitting:
+        raise ConfigError(
+            f"data.also: {entry.path} holds {data.kind}, which the loss {loss!r} does not take.",
+            hint=f"use {', '.join(fitting)}.",
+        )
+    check_loss(loss, entry.loss_options, fitting)
+    return TrainingSet(name, rows_for(loss, _rows(data, entry.path)), loss, entry.loss_options, data.files)
+
+
+def _rows(data: Any, path: Path) -> pa.Table:
+    if data.retrieval is not None:
+        return data.retrieval.training_pairs("train")
+    if "train" not in data.splits:
+        raise DataError(f"data.also: {path} has no split train, only {', '.join(data.splits)}.", hint="name the file.")
+    return data.splits["train"].select(COLUMNS[data.kind])

@@ -1,0 +1,107 @@
+"""Several sets of rows in one run: what is mixed in which share, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import GARDEN
+
+from embedft import RunConfig, train
+from embedft.errors import ConfigError, DataError
+from embedft.training.batches import MixedBatchSampler, SeededBatchSampler, shares
+
+
+def scored(path):
+    rows = [
+        {"sentence1": f"plant number {n}", "sentence2": f"the plant with number {n % 7}", "score": (n % 6) / 5}
+        for n in range(40)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def settings(**fields):
+    training = {"max_steps": 6, "batch_size": 16, "eval_every": 3, **fields.pop("training", {})}
+    return RunConfig.model_validate(
+        {"data": {"path": GARDEN, **fields}, "training": training, "model": {"precision": "float32"}}
+    )
+
+
+class Sized:
+    def __init__(self, count):
+        self.datasets = count
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+
+def mixed(sizes, temperature, batch_size=10):
+    samplers = [SeededBatchSampler(Sized(size), batch_size, seed=3) for size in sizes]
+    whole = Sized(sum(sizes))
+    whole.datasets = samplers
+    return MixedBatchSampler(whole, samplers, seed=3, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 100.0])
+def test_every_batch_is_of_one_set_and_shares_follow_the_temperature(temperature):
+    sizes = np.array([900, 100])
+    sampler = mixed(sizes.tolist(), temperature)
+    places = [{int(row >= 900) for row in batch} for batch in sampler]
+    assert all(len(place) == 1 for place in places)
+    expected = sizes ** (1 / temperature) / (sizes ** (1 / temperature)).sum()
+    found = np.bincount([place.pop() for place in places], minlength=2) / len(places)
+    assert abs(found - expected).max() < 0.02
+    assert len(places) == len(sampler) == 100
+
+
+def test_at_temperature_1_an_epoch_sees_each_row_once_and_epochs_differ():
+    sampler = mixed([300, 70], 1.0)
+    first = [tuple(batch) for batch in sampler]
+    assert sorted(row for batch in first for row in batch) == list(range(370))
+    assert [tuple(batch) for batch in sampler] == first
+    sampler.set_epoch(1)
+    assert [tuple(batch) for batch in sampler] != first
+
+
+def test_a_small_set_that_is_drawn_more_often_comes_in_another_order_each_time():
+    sampler = mixed([400, 40], 1000.0)
+    small = [tuple(row for row in batch) for batch in sampler if batch[0] >= 400]
+    passes = [small[start : start + 4] for start in range(0, len(small), 4)]
+    assert len(passes) > 4
+    assert sorted(row for batch in passes[0] for row in batch) == list(range(400, 440))
+    assert passes[0] != passes[1]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 3, 1e6])
+def test_no_set_is_left_out(temperature):
+    counts = shares([1000, 3, 1], [10000, 30, 10], temperature)
+    assert min(counts) >= 1
+    assert sum(counts) >= 1004
+
+
+def test_pairs_and_scored_pairs_train_one_encoder(tmp_path):
+    result = train(settings(also=[{"path": scored(tmp_path / "more.jsonl")}]), tmp_path / "run")
+    record = json.loads((result.run / "run.json").read_text())
+    assert "also-1/more.jsonl" in record["data"]["files"]
+    assert record["status"] == "finished"
+
+
+def test_a_further_set_changes_what_is_learned(tmp_path):
+    more = settings(also=[{"path": scored(tmp_path / "more.jsonl"), "loss": "cosine"}])
+    with_more, without = train(more, tmp_path / "more"), train(settings(), tmp_path / "alone")
+    assert with_more.best_value != without.best_value or with_more.evaluation.metrics != without.evaluation.metrics
+
+
+@pytest.mark.parametrize(
+    ("entry", "error", "message"),
+    [
+        ({"loss": "mnrl"}, ConfigError, "holds scored pairs, which the loss 'mnrl' does not take"),
+        ({"loss": "cosine", "loss_options": {"scale": 3}}, ConfigError, "loss_options"),
+        ({"path": "/nowhere.jsonl"}, DataError, "/nowhere.jsonl"),
+    ],
+)
+def test_a_set_that_does_not_fit_is_refused_before_the_first_step(tmp_path, entry, error, message):
+    with pytest.raises(error, match=message):
+        train(settings(also=[{"path": scored(tmp_path / "more.jsonl"), **entry}]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
