@@ -20,7 +20,7 @@ from embedft.cli.options import force_option, json_option, precision_option
     type=click.Choice(["document", "query"]),
     default="document",
     show_default=True,
-    help="Whose prompt is put before each text.",
+    help="Whose prompt is put before each text, and whose side of the encoder it goes through.",
 )
 @click.option("--column", default="text", show_default=True, help="Of the texts, in a file with columns.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted file, if there is one.")
@@ -51,6 +51,7 @@ def encode(
     from embedft.encoder import Encoder
 
     encoder = Encoder.load(model, precision=precision)
+    encoder = encoder.query_side if role == "query" else encoder
     encoder.encode_to(
         output,
         stream_texts(texts, column),
@@ -69,7 +70,7 @@ def encode(
                 "texts": rows,
                 "dim": encoder.dim,
                 "truncated": encoder.truncated,
-                "fingerprint": encoder.fingerprint,
+                "fingerprint": encoder.document_fingerprint,
             }
         )
         return

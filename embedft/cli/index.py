@@ -50,7 +50,7 @@ def build(corpus: Path, model: str, output: Path, precision: Any, force: bool, a
                 "documents": len(built),
                 "left_out": len(faults),
                 "dim": encoder.dim,
-                "fingerprint": encoder.fingerprint,
+                "fingerprint": encoder.document_fingerprint,
                 "factory": built.manifest["factory"],
             }
         )

@@ -1,10 +1,16 @@
-"""Encoder: texts in, unit vectors out. Queries and documents have their own prompts and their own calls."""
+"""Encoder: texts in, unit vectors out. Queries and documents have their own prompts and their own calls.
+
+An encoder may have a query side, a second encoder for queries alone: then the vectors of documents, and with them every
+index that holds them, are those of the encoder that it was made from.
+"""
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sized
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sized
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +26,18 @@ from embedft.encoder.folder import (
     find_folder,
     known_model,
     open_modules,
-    open_parts,
+    open_sides,
     read_extra,
     write_folder,
 )
 from embedft.encoder.forward import Forward
 from embedft.encoder.parts import Parts, parts_of
 from embedft.encoder.precision import Precision, resolve_precision
+from embedft.encoder.routes import joined, models_of, sides_of
 from embedft.encoder.stream import Deduplicated, read_windows, tokenized_ahead
 from embedft.encoder.tokens import Tokenized
 from embedft.encoder.vectorfile import VectorFile
-from embedft.errors import ConfigError
+from embedft.errors import ConfigError, ModelError
 from embedft.progress import progress
 
 if TYPE_CHECKING:
@@ -47,7 +54,7 @@ PROMPT_NAMES = ("query", "document")
 class Encoder:
     """A bi-encoder: transformer, pooling, normalisation, and its prompts for queries and documents.
 
-    Make one with `Encoder.load`, or with `Encoder.of` around modules that are being trained.
+    Make one with `Encoder.load`, or around modules that are being trained with `Encoder.of` and `with_query_side`.
 
     Attributes:
         name: what it was loaded from.
@@ -96,6 +103,11 @@ class Encoder:
         self.truncated = 0
         self._parts = parts
         self._modules = modules
+        self._precision: Precision = precision
+        self._open: Callable[[], SentenceTransformer] | None = None
+        self._query_side: Encoder | None = None
+        # The encoder whose transformer this one runs, where it is the query side of it and they have the same.
+        self._transformer_of: Encoder | None = None
 
     @classmethod
     def load(
@@ -133,28 +145,35 @@ class Encoder:
             raise ConfigError(f"device {device!r} cannot be used here.", hint="use cpu, or leave it out.") from error
         folder = find_folder(name)
         extra = read_extra(folder)
-        parts, modules = open_parts(folder), None
-        if parts is None:
-            modules = open_modules(folder, device)
-            parts = parts_of(modules)
+        sides = open_sides(folder)
+        # Both sides at once, when one of them is asked for, so that what they share stays shared.
+        models = cache(lambda: models_of(open_modules(folder, device)))
+        opened = models() if sides is None else (None, None)
+        if sides is None:
+            sides = sides_of(*models())
+        parts = sides.document
         known = known_model(name)
         stored = {key: parts.prompts.get(key) or "" for key in PROMPT_NAMES}
         if known and not any(stored.values()):
             stored = {"query": known.query_prompt, "document": known.document_prompt}
-        if max_length is None:
-            max_length = parts.max_length or min(DEFAULT_MAX_LENGTH, parts.positions or DEFAULT_MAX_LENGTH)
-            if known and "format" not in extra:
-                max_length = min(max_length, known.max_length)
-        return cls(
+        longest = known.max_length if known and "format" not in extra else None
+        encoder = cls(
             parts,
             name=name,
             prompts={**stored, **(prompts or {})},
-            max_length=max_length,
+            max_length=_stored_length(parts, longest) if max_length is None else max_length,
             truncate_dim=truncate_dim if truncate_dim is not None else extra.get("truncate_dim"),
             precision=precision,
             device=device,
-            modules=modules,
+            modules=opened[0],
         )
+        encoder._open = lambda: models()[0]
+        if sides.query is None:
+            return encoder
+        length = _stored_length(sides.query, longest) if max_length is None else max_length
+        encoder = encoder._beside(sides.query, max_length=length, modules=opened[1])
+        encoder.query_side._open = lambda: models()[1]
+        return encoder
 
     def of(self, modules: SentenceTransformer, precision: Precision = "auto") -> Encoder:
         """An encoder with these settings around other weights, e.g. those being trained, as they are now.
@@ -172,30 +191,88 @@ class Encoder:
             modules=modules,
         )
 
+    def with_query_side(self, modules: SentenceTransformer) -> Encoder:
+        """An encoder of the same documents whose queries are encoded by other modules, as they are now.
+
+        Args:
+            modules: without a Router; a transformer that is this encoder's own is shared, not copied.
+
+        Raises:
+            ModelError: their vectors have another length.
+        """
+        return self._beside(parts_of(modules), max_length=self.query_side.max_length, modules=modules)
+
+    def _beside(self, query: Parts, *, max_length: int, modules: SentenceTransformer | None) -> Encoder:
+        """An encoder of these documents with another query side."""
+        side = Encoder(
+            query,
+            name=self.name,
+            prompts=self.prompts,
+            max_length=max_length,
+            truncate_dim=self.truncate_dim,
+            precision=self._precision,
+            device=self.device,
+            modules=modules,
+        )
+        if side.dim != self.dim:
+            raise ModelError(
+                f"model {self.name!r}: queries have {side.dim} dimensions and documents {self.dim}.",
+                hint="both need the same.",
+            )
+        routed = copy.copy(self)
+        routed._query_side, routed.truncated = side, 0
+        side._transformer_of = routed if query.shares_weights(self._parts) else None
+        return routed
+
+    @property
+    def query_side(self) -> Encoder:
+        """The encoder of the queries: this one, except where queries have modules of their own."""
+        return self if self._query_side is None else self._query_side
+
     @property
     def sentence_transformer(self) -> SentenceTransformer:
-        """sentence-transformers' modules with these weights in fp32, to be trained; encode with ``of`` them."""
+        """sentence-transformers' modules with these weights in fp32, to be trained; encode with ``of`` them.
+
+        Where queries have modules of their own, a Router leads to them and to those of the documents.
+        """
         if self._modules is None:
-            self._modules = open_modules(find_folder(self.name), self.device)
+            self._modules = self._open() if self._open else open_modules(find_folder(self.name), self.device)
         self._modules.prompts = dict(self.prompts)
         self._modules.max_seq_length = self.max_length
-        return self._modules
+        if self._query_side is None:
+            return self._modules
+        return joined(self._modules, self._query_side.sentence_transformer)
 
     @property
     def pad_id(self) -> int:
         """The token that fills shorter rows of a batch."""
         return self._parts.texts.pad_id
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over weights, tokenizer, pooling, prompts, lengths: equal fingerprints give equal vectors."""
+        if self._query_side is None:
+            return self.document_fingerprint
+        return hashlib.sha256(f"{self.document_fingerprint} {self._query_side.fingerprint}".encode()).hexdigest()
+
+    @cached_property
+    def document_fingerprint(self) -> str:
+        """What an index of documents is bound to: the fingerprint without the modules that queries alone go through.
+
+        For an encoder with a query side it is the fingerprint of the encoder that it was made from.
+        """
         return fingerprint(
             self._parts, prompts=self.prompts, max_length=self.max_length, truncate_dim=self.truncate_dim
         )
 
     def encode_queries(self, texts: Iterable[str], *, show_progress: bool = False) -> Vectors:
         """Unit vectors of queries, (n, dim) float32; the query prompt is put before each."""
-        return self.encode(texts, prompt=self.prompts["query"], show_progress=show_progress)
+        side = self.query_side
+        before = side.truncated
+        vectors = side.encode(texts, prompt=self.prompts["query"], show_progress=show_progress)
+        if side is not self:
+            self.truncated += side.truncated - before
+        return vectors
 
     def encode_documents(self, texts: Iterable[str], *, show_progress: bool = False) -> Vectors:
         """Unit vectors of documents, (n, dim) float32; the document prompt is put before each."""
@@ -204,7 +281,8 @@ class Encoder:
     def encode(self, texts: Iterable[str], *, prompt: str = "", show_progress: bool = False) -> Vectors:
         """Unit vectors of any texts, (n, dim) float32, in the order of the texts.
 
-        Equal texts are encoded once. The texts may be any iterable; they are read in windows.
+        Equal texts are encoded once. The texts may be any iterable; they are read in windows. Where queries have
+        modules of their own, the vectors are those of documents; ``query_side.encode`` gives those of queries.
 
         Args:
             texts: strings; a string itself is refused, since it would be read letter by letter.
@@ -238,6 +316,8 @@ class Encoder:
     ) -> Path:
         """Write the unit vectors of any number of texts to a ``.npy`` file, (n, dim) float32; gives its path.
 
+        Of queries with modules of their own it is ``query_side.encode_to``, as with `encode`.
+
         Memory does not grow with the number of texts. What is done is on the disk after each few thousand texts, and
         an interrupted file goes on from there. Read it with ``numpy.load(path, mmap_mode="r")``.
 
@@ -257,7 +337,12 @@ class Encoder:
         """
         path = Path(path)
         total = len(texts) if isinstance(texts, Sized) else None
-        made_by = {"encoder": self.fingerprint, "precision": str(self.dtype), "prompt": prompt, "dim": self.dim}
+        made_by = {
+            "encoder": self.document_fingerprint,
+            "precision": str(self.dtype),
+            "prompt": prompt,
+            "dim": self.dim,
+        }
         before = self.truncated
         with disk_errors(path.parent):
             file = VectorFile(path, self.dim, made_by, resume=resume, force=force)
@@ -307,4 +392,12 @@ class Encoder:
 
     @cached_property
     def _forward(self) -> Forward:
+        if self._transformer_of is not None:
+            return self._transformer_of._forward.with_head(self._parts, self._modules)
         return Forward(self._parts, self._modules, self.dtype, self.device, self.dim)
+
+
+def _stored_length(parts: Parts, longest: int | None) -> int:
+    """Tokens, as stored with a model, at most ``longest``; the usual number where nothing is stored."""
+    length = parts.max_length or min(DEFAULT_MAX_LENGTH, parts.positions or DEFAULT_MAX_LENGTH)
+    return min(length, longest or length)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedft.encoder.parts import LEGACY_POOLING_FLAGS, Parts, read_parts
+from embedft.encoder.parts import LEGACY_POOLING_FLAGS
+from embedft.encoder.routes import DOCUMENT, QUERY, Sides, is_routed, models_of, read_sides
 from embedft.errors import ModelError
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def find_folder(name_or_path: str) -> Path:
     )
 
 
-def open_parts(folder: Path) -> Parts | None:
-    """The parts of an encoder's folder; None where sentence-transformers is needed to open it.
+def open_sides(folder: Path) -> Sides | None:
+    """What encodes documents and queries, of an encoder's folder; None where sentence-transformers has to open it.
 
     Raises:
         ModelError: a file is missing or damaged.
     """
     with _named_errors(folder):
-        return read_parts(folder)
+        return read_sides(folder)
 
 
 def open_modules(folder: Path, device: str) -> SentenceTransformer:
@@ -76,7 +77,11 @@ def open_modules(folder: Path, device: str) -> SentenceTransformer:
         ModelError: broken, or not a text bi-encoder of transformer and pooling.
     """
     model = _open(folder, device)
-    _check_modules(str(folder), model)
+    if is_routed(model):
+        _check_routes(str(folder), model)
+    for side in models_of(model):
+        if side is not None:
+            _check_modules(str(folder), side)
     return model
 
 
@@ -103,6 +108,7 @@ def write_folder(model: SentenceTransformer, path: Path, *, max_length: int, tru
     """Write a folder that every sentence-transformers and text-embeddings-inference release reads.
 
     On top of what sentence-transformers writes: the pooling flags and the ``max_seq_length`` that older readers need.
+    (A model with a Router is read by sentence-transformers alone, from release 5 on.)
     """
     with _quiet():
         model.save_pretrained(str(path), create_model_card=False)
@@ -112,10 +118,21 @@ def write_folder(model: SentenceTransformer, path: Path, *, max_length: int, tru
         config["word_embedding_dimension"] = config["embedding_dimension"]
         config |= {flag: mode in modes for mode, flag in LEGACY_POOLING_FLAGS.items()}
         pooling.write_text(json.dumps(config, indent=2) + "\n")
-    transformer = path / "sentence_bert_config.json"
-    config = json.loads(transformer.read_text()) | {"max_seq_length": max_length, "do_lower_case": False}
-    transformer.write_text(json.dumps(config, indent=2) + "\n")
+    for transformer, length in _lengths(model, path, max_length):
+        config = json.loads(transformer.read_text()) | {"max_seq_length": length, "do_lower_case": False}
+        transformer.write_text(json.dumps(config, indent=2) + "\n")
     (path / EXTRA_FILE).write_text(json.dumps({"format": 1, "truncate_dim": truncate_dim}, indent=2) + "\n")
+
+
+def _lengths(model: SentenceTransformer, path: Path, max_length: int) -> Iterator[tuple[Path, int]]:
+    """Yield the settings file of each transformer that was saved, and its tokens."""
+    if not is_routed(model):
+        yield path / "sentence_bert_config.json", max_length
+        return
+    for route, modules in model[0].sub_modules.items():
+        file = path / f"{route}_0_{type(modules[0]).__name__}" / "sentence_bert_config.json"
+        if file.is_file():
+            yield file, int(modules[0].max_seq_length)
 
 
 def _looks_like_hub_name(name: str) -> bool:
@@ -213,6 +230,16 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _check_routes(name: str, model: SentenceTransformer) -> None:
+    routes, mapped = list(model[0].sub_modules), model[0].route_mappings
+    if set(routes) != {DOCUMENT, QUERY} or mapped:
+        raise ModelError(
+            f"model {name!r}: routes {', '.join(routes)}{' by the kind of the input' if mapped else ''}; embedft works "
+            "with one route for queries and one for documents.",
+            hint="save it with Router.for_query_document.",
+        )
 
 
 def _check_modules(name: str, model: SentenceTransformer) -> None:

@@ -59,6 +59,17 @@ class Forward:
         self._states = flat.states
         self._vectors = partial(apply_modules, modules=rest)
 
+    def with_head(self, parts: Parts, modules: SentenceTransformer | None) -> Forward:
+        """The forward pass of other parts that share this one's transformer; it is not copied."""
+        other = copy.copy(self)
+        if parts.architecture is not None:
+            other._vectors = partial(apply_head, modules=parts.head)
+        else:
+            assert modules is not None  # parts without an architecture come from modules
+            _, *rest = modules
+            other._vectors = partial(apply_modules, modules=[copy.deepcopy(module).eval() for module in rest])
+        return other
+
     def __call__(self, rows: Sequence[Ids], *, done: Callable[[float], None]) -> npt.NDArray[np.float32]:
         """Unit vectors of the rows of ids, (rows, dim); ``done`` is told the number of rows finished, now and then."""
         vectors = np.empty((len(rows), self._dim), dtype=np.float32)

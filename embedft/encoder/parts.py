@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ LEGACY_POOLING_FLAGS = {
 # As sentence-transformers' encode_document looks for them.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 TRANSFORMER, POOLING = "Transformer", "Pooling"
+# Modules in their order: the name of each one's class, and its folder.
+Listing = Sequence[tuple[str, Path]]
 
 
 @dataclass(frozen=True)
@@ -58,34 +60,46 @@ class Parts:
     positions: int | None
     dim: int
 
+    def shares_weights(self, other: Parts) -> bool:
+        """Whether the two transformers are one: the same weights in the same memory."""
+        if self.weights.keys() != other.weights.keys():
+            return False
+        return all(tensor.data_ptr() == other.weights[name].data_ptr() for name, tensor in self.weights.items())
 
-def read_parts(folder: Path) -> Parts | None:
+
+def listed_modules(folder: Path) -> Listing:
+    """The modules that ``modules.json`` names, in their order."""
+    return [(str(module["type"]), folder / module["path"]) for module in read_json(folder / "modules.json")]
+
+
+def read_parts(folder: Path, modules: Listing | None = None) -> Parts | None:
     """The parts of a sentence-transformers folder; None where it takes sentence-transformers to open it.
+
+    Args:
+        folder: of the encoder.
+        modules: those of one of its routes, where it has some; else all.
 
     Raises:
         OSError, ValueError, KeyError, Exception: a file is missing or damaged; safetensors' and tokenizers' errors
             derive from Exception alone.
     """
-    modules = _json(folder / "modules.json")
-    kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
-    if kinds[:2] != [TRANSFORMER, POOLING] or not all(_is_known(module["type"]) for module in modules):
+    modules = listed_modules(folder) if modules is None else modules
+    if not modules or kind_of(modules[0][0]) != TRANSFORMER or not is_known(modules[0][0]):
         return None
-    root = folder / modules[0]["path"]
-    config = _json(root / "config.json")
+    root = modules[0][1]
+    config = read_json(root / "config.json")
     made = architecture(config)
-    settings = _json(root / "sentence_bert_config.json", {})
+    settings = read_json(root / "sentence_bert_config.json", {})
     plain = (root / "tokenizer.json").is_file() and (root / "model.safetensors").is_file()
     if made is None or not plain or settings.get("do_lower_case"):
         return None
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
-    head = tuple(
-        _read_module(kind, folder / module["path"]) for kind, module in zip(kinds[1:], modules[1:], strict=True)
-    )
-    if not _computable(head):
+    head = read_head(modules[1:])
+    if head is None:
         return None
-    tokenizer_config = _json(root / "tokenizer_config.json", {})
+    tokenizer_config = read_json(root / "tokenizer_config.json", {})
     tokenizer = Tokenizer.from_file(str(root / "tokenizer.json"))
     if not _same_normalizer(tokenizer_config, json.loads(tokenizer.to_str()).get("normalizer")):
         return None
@@ -93,7 +107,7 @@ def read_parts(folder: Path) -> Parts | None:
     pad = pad.get("content") if isinstance(pad, dict) else pad
     pad_id = tokenizer.token_to_id(pad) if pad else None
     texts = Texts(tokenizer, pad_id=int(pad_id or 0), cut_left=tokenizer_config.get("truncation_side") == "left")
-    stored = _json(folder / "config_sentence_transformers.json", {})
+    stored = read_json(folder / "config_sentence_transformers.json", {})
     try:
         weights = used_weights(made, load_file(root / "model.safetensors"))
     except KeyError:
@@ -153,13 +167,25 @@ def parts_of(model: SentenceTransformer) -> Parts:
     )
 
 
+def read_head(modules: Listing) -> tuple[Module, ...] | None:
+    """The modules behind a transformer; None where `embedft.encoder.head` does not compute them.
+
+    Raises:
+        OSError, ValueError, KeyError, Exception: as `read_parts`.
+    """
+    if not all(is_known(name) for name, _ in modules):
+        return None
+    head = tuple(_read_module(kind_of(name), folder) for name, folder in modules)
+    return head if _computable(head) else None
+
+
 def _computable(head: tuple[Module, ...]) -> bool:
     """Whether `embedft.encoder.head` computes these modules."""
     return bool(head) and head[0].kind == POOLING and all(supported(module) for module in head)
 
 
 def _read_module(kind: str, folder: Path) -> Module:
-    config = dict(_json(folder / "config.json", {}))
+    config = dict(read_json(folder / "config.json", {}))
     if kind == POOLING and "pooling_mode" not in config:
         modes = [mode for mode, flag in LEGACY_POOLING_FLAGS.items() if config.get(flag)]
         config = {
@@ -181,9 +207,14 @@ def _float32(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
 
-def _is_known(type_name: str) -> bool:
+def kind_of(type_name: str) -> str:
+    """The last part of a class's name, which stays when classes move between releases."""
+    return type_name.rpartition(".")[2]
+
+
+def is_known(type_name: str) -> bool:
     """Whether a module's class is sentence-transformers' own, and not code that came with the model."""
-    return str(type_name).startswith("sentence_transformers.")
+    return type_name.startswith("sentence_transformers.")
 
 
 def _same_normalizer(config: Mapping[str, Any], normalizer: Mapping[str, Any] | None) -> bool:
@@ -210,7 +241,8 @@ def _length(*candidates: object) -> int | None:
     return None
 
 
-def _json(path: Path, default: Any = None) -> Any:
+def read_json(path: Path, default: Any = None) -> Any:
+    """The content of a JSON file; ``default``, where it is given, if there is no such file."""
     if default is not None and not path.is_file():
         return default
     return json.loads(path.read_bytes())

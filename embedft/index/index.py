@@ -1,4 +1,8 @@
-"""Index: documents on disk with their vectors, searched exactly, and bound to the encoder that built it."""
+"""Index: documents on disk with their vectors, searched exactly, and bound to what made those vectors.
+
+That is the document side of an encoder: one that was tuned for queries alone searches the indexes of its base, and its
+base searches those that it built.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,8 @@ class Index:
 
     Attributes:
         path: the directory.
-        manifest: what it was built from: fingerprint and name of the model, prompts, dim, counts, files.
+        manifest: what it was built from: fingerprint (of the document side) and name of the model, prompts, dim,
+            counts, files.
         encoder: the encoder that answers queries.
     """
 
@@ -100,7 +105,7 @@ class Index:
                 "dim": encoder.dim,
                 "metric": "cosine",
                 "factory": "Flat",
-                "fingerprint": encoder.fingerprint,
+                "fingerprint": encoder.document_fingerprint,
                 "model": _absolute(encoder.name),
                 "prompts": encoder.prompts,
                 "max_length": encoder.max_length,
@@ -121,11 +126,12 @@ class Index:
 
         Args:
             path: the directory.
-            encoder: an encoder or the name of one; by default the model that built the index, from where it was then.
+            encoder: an encoder or the name of one, of the same documents; by default the model that built the index,
+                from where it was then.
 
         Raises:
             ArtifactError: there is no index, or a file is missing or damaged.
-            WrongModelError: ``encoder`` is not the one that built the index.
+            WrongModelError: ``encoder`` makes other vectors of documents than the one that built the index.
             ModelError: the model cannot be opened.
         """
         version, (vectors, documents) = open_version(Path(path), _read)
@@ -139,11 +145,11 @@ class Index:
                 max_length=manifest["max_length"],
                 truncate_dim=manifest["truncate_dim"],
             )
-        if encoder.fingerprint != manifest["fingerprint"]:
+        if encoder.document_fingerprint != manifest["fingerprint"]:
             raise WrongModelError(
                 f"{path}: was built with {manifest['model']} (fingerprint {manifest['fingerprint'][:12]}, "
                 f"{manifest['dim']} dimensions), but {_absolute(encoder.name)} was given (fingerprint "
-                f"{encoder.fingerprint[:12]}, {encoder.dim} dimensions): their vectors cannot be compared.",
+                f"{encoder.document_fingerprint[:12]}, {encoder.dim} dimensions): their vectors cannot be compared.",
                 hint="search with the model that built the index, or build it again with this one.",
             )
         return cls(Path(path), manifest, encoder, vectors, documents)
