@@ -6,8 +6,8 @@ activations, and send its vectors' gradients through it. One chunk's activations
 memory; every token is embedded twice, which is the price. The random state of step 1 is replayed in step 3, so that
 dropout drops the same.
 
-It wraps any loss that is a function of vectors and has no weights of its own, and gives the loss and the gradients
-that it has without the cache.
+It wraps any loss that is a function of vectors, with or without weights of its own, and gives the loss and the
+gradients that it has without the cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from embedft.encoder.differentiable import TRAINING_TOKEN_BUDGET, chunks, embed_chunk, flat_transformer
+from embedft.encoder.differentiable import TRAINING_TOKEN_BUDGET, chunks, embed_chunk, flat_transformer, tell_observer
 from embedft.encoder.layout import Layout
 
 Features = dict[str, torch.Tensor]
@@ -37,15 +37,21 @@ class Chunk:
 
 
 def cached_loss(
-    model: Any, features: Sequence[Features], loss_of: FromVectors, budget: int = TRAINING_TOKEN_BUDGET
+    model: Any,
+    features: Sequence[Features],
+    loss_of: FromVectors,
+    budget: int = TRAINING_TOKEN_BUDGET,
+    *,
+    weights: Sequence[torch.nn.Parameter] = (),
 ) -> torch.Tensor:
-    """``loss_of`` the vectors of each column, a scalar whose ``backward`` fills the gradients of ``model``.
+    """``loss_of`` the vectors of each column, a scalar whose ``backward`` fills the gradients of model and loss.
 
     Args:
         model: a SentenceTransformer.
         features: for each column ``input_ids`` and ``attention_mask``, (rows, longest).
         loss_of: from the columns' vectors, each (rows, dim) in fp32, to the loss.
         budget: tokens a chunk.
+        weights: of the loss itself.
     """
     padded = not flat_transformer(model).unpadded
     kept: list[Chunk] = []
@@ -58,16 +64,21 @@ def cached_loss(
                 parts.append(embed_chunk(model, ids, layout))
                 order.append(rows)
             columns.append(torch.cat(parts)[torch.argsort(torch.cat(order))])
+            tell_observer(model, column, columns[-1])
     if not torch.is_grad_enabled():
         return loss_of(columns)
     with torch.enable_grad():
         leaves = [column.requires_grad_() for column in columns]
         loss = loss_of(leaves)
-        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+        trained = [weight for weight in weights if weight.requires_grad]
+        gradients = torch.autograd.grad(loss, [*leaves, *trained], allow_unused=True)
     device = loss.device.type
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
     def replay(scale: torch.Tensor) -> None:
+        for weight, gradient in zip(trained, gradients[len(leaves) :], strict=True):
+            if gradient is not None:
+                weight.grad = gradient * scale if weight.grad is None else weight.grad + gradient * scale
         with torch.random.fork_rng(devices=[loss.device] if device == "cuda" else []), torch.enable_grad():
             for chunk in kept:
                 gradient = gradients[chunk.column]

@@ -1,170 +1,204 @@
-"""Losses, one entry each: what it computes, from which paper, on which data, with which options."""
+"""Losses, one entry each: what it computes, from which paper, on which data, with which options.
+
+An entry is built into an `Objective`, a function of vectors; `build_loss` puts it under the trainer. The table in
+``docs/losses.md`` is made from these entries.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
-import torch
 
-from embedft.encoder import embed
-from embedft.errors import ConfigError, DataError
+from embedft.errors import ConfigError
+from embedft.tasks import get_task, task_names
 from embedft.training import objectives
-from embedft.training.cache import cached_loss
-from embedft.training.masks import false_negative_mask
-
-Features = dict[str, torch.Tensor]
-Objective = Callable[..., torch.Tensor]
-MIN_ROWS = 2
-
-
-def multiple_negatives_ranking(
-    anchors: torch.Tensor, candidates: torch.Tensor, mask: torch.Tensor, *, scale: float = 20.0
-) -> torch.Tensor:
-    """The mean over rows of -log softmax(scale * cos(anchor, candidates)) at the row's own positive.
-
-    In-batch negatives by Henderson et al. 2017 (arXiv:1705.00652, section 4.4), the InfoNCE of van den Oord et al.
-    2018 (arXiv:1807.03748, eq. 4) with temperature 1 / scale; equal to sentence-transformers'
-    ``MultipleNegativesRankingLoss`` where the mask is empty.
-
-    Args:
-        anchors: (batch, dim).
-        candidates: (batch + negatives, dim); row i's positive is candidate i.
-        mask: (batch, batch + negatives), True where a candidate is not to be a negative of that row.
-        scale: inverse temperature.
-    """
-    # Outside any autocast: in bf16 scores near the scale of 20 would be steps of 0.125 apart.
-    with torch.autocast(anchors.device.type, enabled=False):
-        anchors = torch.nn.functional.normalize(anchors.float(), dim=1)
-        candidates = torch.nn.functional.normalize(candidates.float(), dim=1)
-        scores = scale * anchors @ candidates.T  # (batch, batch + negatives)
-        scores = scores.masked_fill(mask, -torch.inf)
-        return torch.nn.functional.cross_entropy(scores, torch.arange(len(anchors), device=scores.device))
+from embedft.training.crossencoder import is_cross_encoder
+from embedft.training.distillation import Divergence, MarginMSE
+from embedft.training.guide import Guide
+from embedft.training.masks import PairSet
+from embedft.training.needs import Needs, rows_of
+from embedft.training.objectives import OfValues, Triplets
+from embedft.training.ranking import Gist, Ranking
+from embedft.training.vectorloss import Objective, VectorLoss
 
 
-class MultipleNegativesRanking(torch.nn.Module):
-    """`multiple_negatives_ranking` under sentence-transformers' trainer.
+@dataclass(frozen=True)
+class Option:
+    """An option of a loss.
 
-    Takes the features of anchor, positive and, if the batch has some, negatives; ``labels`` are the text ids of all
-    three, one after the other.
+    Attributes:
+        default: its value if it is not set.
+        meaning: in a few words.
+        kind: its type.
+        choices: all values it can have, where it is a text.
+        above: it must be larger than this; None if it may also be 0.
     """
 
-    def __init__(
-        self, model: Any, *, truncate_dim: int | None = None, gradient_cache: bool = False, scale: float = 20.0
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.truncate_dim = truncate_dim
-        self.gradient_cache = gradient_cache
-        self.scale = scale
+    default: float | bool | str | None
+    meaning: str
+    kind: type[float] | type[bool] | type[str] = float
+    choices: tuple[str, ...] = ()
+    above: float | None = None
 
-    def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
-        """The loss of one batch, a scalar."""
-        sizes = [len(column["input_ids"]) for column in features]
-        anchor_ids, positive_ids, *negative_ids = torch.split(labels, sizes)
-        mask = false_negative_mask(anchor_ids, positive_ids, torch.cat([labels[:0], *negative_ids]))
-
-        def loss_of(columns: Sequence[torch.Tensor]) -> torch.Tensor:
-            anchors, *candidates = (column[:, : self.truncate_dim] for column in columns)
-            return multiple_negatives_ranking(anchors, torch.cat(candidates), mask, scale=self.scale)
-
-        if self.gradient_cache:
-            return cached_loss(self.model, features, loss_of)
-        return loss_of([embed(self.model, column) for column in features])
-
-
-class TripletRanking(torch.nn.Module):
-    """`objectives.triplet` on rows of anchor, positive and one negative."""
-
-    def __init__(self, model: Any, *, truncate_dim: int | None = None, margin: float = 0.2) -> None:
-        super().__init__()
-        self.model = model
-        self.truncate_dim = truncate_dim
-        self.margin = margin
-
-    def forward(self, features: list[Features], _labels: torch.Tensor) -> torch.Tensor:
-        """The loss of one batch, a scalar."""
-        anchors, positives, negatives = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
-        return objectives.triplet(anchors, positives, negatives, margin=self.margin)
-
-
-class ScoredPairs(torch.nn.Module):
-    """A function of `embedft.training.objectives` on the vectors of two texts and the scores of the pairs."""
-
-    def __init__(self, objective: Objective, model: Any, *, truncate_dim: int | None = None, **options: float) -> None:
-        super().__init__()
-        self.objective = partial(objective, **options)
-        self.model = model
-        self.truncate_dim = truncate_dim
-
-    def forward(self, features: list[Features], labels: torch.Tensor) -> torch.Tensor:
-        """The loss of one batch, a scalar; ``labels`` are the scores, 0..1."""
-        left, right = (embed(self.model, column)[:, : self.truncate_dim] for column in features)
-        return self.objective(left, right, labels)
-
-
-Needs = Literal["pairs", "triplets", "scored pairs", "scored pairs of 0 and 1"]
+    def fault(self, value: object) -> str:
+        """What is expected instead of ``value``; empty if it is right."""
+        if self.kind is bool:
+            return "" if isinstance(value, bool) else "true or false"
+        if self.kind is str:
+            return "" if value in self.choices else " or ".join(self.choices)
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+        if self.above is not None:
+            return "" if number > self.above else f"a number above {self.above:g}"
+        return "" if number >= 0 else "a number of at least 0"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How a loss is made, which rows it needs, and which options it has, with their defaults."""
+    """A loss.
 
-    build: Callable[..., torch.nn.Module]
+    Attributes:
+        build: makes its objective out of its options.
+        needs: the rows it is trained on.
+        formula: of the batch, in one line.
+        paper: where it comes from.
+        options: by name.
+        cached: whether the gradient cache makes sense: rows are compared across the batch. For others gradient
+            accumulation gives the same with half the work.
+        guided: whether it needs a guide.
+        masked: whether it can be told known positives.
+        even: whether it needs an even number of dimensions.
+    """
+
+    build: Callable[..., Objective]
     needs: Needs
-    options: Mapping[str, float] = field(default_factory=dict)
+    formula: str
+    paper: str
+    options: Mapping[str, Option] = field(default_factory=dict)
     cached: bool = False
+    guided: bool = False
+    masked: bool = False
+    even: bool = False
 
+
+def _margin(default: float, meaning: str = "distance from which a dissimilar pair costs nothing") -> dict[str, Option]:
+    return {"margin": Option(default, meaning)}
+
+
+SCALE = {"scale": Option(20.0, "inverse temperature", above=0)}
+SENTENCE_BERT = "Reimers & Gurevych 2019, arXiv:1908.10084"
+HADSELL = "Hadsell, Chopra & LeCun 2006, eq. 4"
 
 LOSSES: dict[str, Loss] = {
-    "mnrl": Loss(MultipleNegativesRanking, "pairs", {"scale": 20.0}, cached=True),
-    "triplet": Loss(TripletRanking, "triplets", {"margin": 0.2}),
-    "cosent": Loss(partial(ScoredPairs, objectives.cosent), "scored pairs", {"scale": 20.0}),
-    "angle": Loss(partial(ScoredPairs, objectives.angle), "scored pairs", {"scale": 20.0}),
-    "cosine": Loss(partial(ScoredPairs, objectives.cosine), "scored pairs"),
-    "contrastive": Loss(partial(ScoredPairs, objectives.contrastive), "scored pairs of 0 and 1", {"margin": 0.5}),
+    "mnrl": Loss(
+        Ranking,
+        "pairs",
+        "-log softmax(scale * cos(a, c)) at the positive, over all c of the batch that may be negatives",
+        "Henderson et al. 2017, arXiv:1705.00652; van den Oord et al. 2018, arXiv:1807.03748",
+        {
+            **SCALE,
+            "learn_scale": Option(False, "train the scale too, from its value, up to 100 (CLIP)", bool),
+            "symmetric": Option(False, "also find the anchor of each positive; the mean of both", bool),
+            "mask": Option(True, "duplicates and known positives are never negatives", bool),
+        },
+        cached=True,
+        masked=True,
+    ),
+    "gist": Loss(
+        Gist,
+        "pairs",
+        "mnrl, also against other anchors and positives, without what the guide finds closer than the positive",
+        "Solatorio 2024, arXiv:2402.16829",
+        {
+            "temperature": Option(0.01, "what cosines are divided by", above=0),
+            **_margin(0.0, "how much less similar than the positive a negative must be to the guide"),
+            "margin_strategy": Option("absolute", "or a share of the similarity", str, ("absolute", "relative")),
+            "contrast_anchors": Option(True, "anchors against anchors", bool),
+            "contrast_positives": Option(True, "positives against positives", bool),
+        },
+        cached=True,
+        guided=True,
+        masked=True,
+    ),
+    "triplet": Loss(
+        Triplets,
+        "triplets",
+        "max(0, d(a, p) - d(a, n) + margin), d = 1 - cos",
+        "Schroff, Kalenichenko & Philbin 2015, arXiv:1503.03832",
+        _margin(0.2, "how much farther the negative shall be"),
+    ),
+    "distil_margin_mse": Loss(
+        MarginMSE,
+        "triplets",
+        "(scale * (cos(a, p) - cos(a, n)) - (teacher(a, p) - teacher(a, n)))^2",
+        "Hofstätter et al. 2020, arXiv:2010.02666",
+        {"scale": Option(1.0, "what cosines are multiplied by; 1 if the teacher's scores are cosines", above=0)},
+        guided=True,
+    ),
+    "distil_kl": Loss(
+        Divergence,
+        "pairs",
+        "KL(softmax(teacher(a, c) / t_teacher) || softmax(cos(a, c) / t)) * t^2 over candidates c",
+        "Lin, Yang & Lin 2020, arXiv:2010.11386; Hinton et al. 2015, arXiv:1503.02531",
+        {
+            "in_batch": Option(True, "all texts of the batch are candidates; false: those of the anchor's rows", bool),
+            "student_temperature": Option(0.05, "what the encoder's scores are divided by", above=0),
+            "teacher_temperature": Option(None, "of the teacher's; by default 0.05, for a cross-encoder 1", above=0),
+        },
+        cached=True,
+        guided=True,
+    ),
+    "cosent": Loss(
+        partial(OfValues, objectives.cosent),
+        "scored pairs",
+        "log(1 + sum of exp(scale * (cos_i - cos_j)) over i, j with score i < score j)",
+        "Su 2022, kexue.fm/archives/8847",
+        SCALE,
+        cached=True,
+    ),
+    "angle": Loss(
+        partial(OfValues, objectives.angle),
+        "scored pairs",
+        "cosent of the angle between the vectors read as complex numbers",
+        "Li & Li 2023, arXiv:2309.12871",
+        SCALE,
+        cached=True,
+        even=True,
+    ),
+    "cosine": Loss(partial(OfValues, objectives.cosine), "scored pairs", "(cos - score)^2", SENTENCE_BERT),
+    "contrastive": Loss(
+        partial(OfValues, objectives.contrastive),
+        "scored pairs of 0 and 1",
+        "(y * d^2 + (1 - y) * max(0, margin - d)^2) / 2, d = 1 - cos",
+        HADSELL,
+        _margin(0.5),
+    ),
     "online_contrastive": Loss(
-        partial(ScoredPairs, objectives.online_contrastive), "scored pairs of 0 and 1", {"margin": 0.5}
+        partial(OfValues, objectives.online_contrastive),
+        "scored pairs of 0 and 1",
+        "the sum of contrastive over the hard pairs of the batch alone",
+        f"{HADSELL}; hard pairs as in sentence-transformers",
+        _margin(0.5),
+        cached=True,
     ),
 }
 
 
-def rows_for(name: str, rows: pa.Table) -> pa.Table:
-    """The rows as a loss takes them: for ``triplet`` one for each negative, else as they are.
-
-    Raises:
-        DataError: the rows lack what the loss needs.
-    """
-    needs = LOSSES[name].needs
-    if needs == "triplets":
-        found = [{**row, "negatives": [negative]} for row in rows.to_pylist() for negative in row["negatives"]]
-        if len(found) < MIN_ROWS:
-            raise DataError(f"loss {name}: the training rows have no negatives.", hint="add negatives, or use mnrl.")
-        return pa.Table.from_pylist(found, schema=rows.schema)
-    if needs == "scored pairs of 0 and 1":
-        odd = [score for score in rows["score"].to_pylist() if score not in (0, 1)]
-        if odd:
-            raise DataError(
-                f"loss {name}: {len(odd)} of {rows.num_rows} scores are neither 0 nor 1, for example {odd[0]:g}.",
-                hint="use cosent, which takes graded scores.",
-            )
-    return rows
-
-
 def build_loss(
     name: str,
-    options: Mapping[str, float],
+    options: Mapping[str, float | bool | str],
     model: Any,
     truncate_dim: int | None = None,
     *,
     gradient_cache: bool = False,
-) -> torch.nn.Module:
-    """The loss module around ``model``, on the first ``truncate_dim`` dimensions.
-
-    Check the name and the options beforehand with `check_loss`.
+    matryoshka: Sequence[int] = (),
+    guide: Guide | None = None,
+    known: PairSet | None = None,
+) -> VectorLoss:
+    """The loss module around ``model``; check name and options beforehand with `check_loss`.
 
     Args:
         name: of the loss.
@@ -172,26 +206,148 @@ def build_loss(
         model: a SentenceTransformer.
         truncate_dim: dimensions that count; None for all.
         gradient_cache: keep one chunk's activations at a time, see `embedft.training.cache`.
+        matryoshka: numbers of leading dimensions that the loss is also applied to; the sum is minimised.
+        guide: for losses that need one.
+        known: positives of anchors anywhere in the training data, for losses that mask them.
     """
     loss = LOSSES[name]
-    settings: dict[str, Any] = {**loss.options, **options}
-    if loss.cached:
-        settings["gradient_cache"] = gradient_cache
-    return loss.build(model, truncate_dim=truncate_dim, **settings)
+    settings: dict[str, Any] = {key: option.default for key, option in loss.options.items()} | dict(options)
+    if loss.guided:
+        settings["guide"] = guide
+    if loss.masked:
+        settings["known"] = known
+    whole = truncate_dim or model.get_embedding_dimension()
+    dims = [truncate_dim, *(dim for dim in sorted(matryoshka, reverse=True) if dim != whole)]
+    objective = loss.build(**settings)
+    return VectorLoss(objective.to(model.device), model, dims=dims, gradient_cache=gradient_cache)
+
+
+def rows_for(
+    name: str, rows: pa.Table, *, options: Mapping[str, float | bool | str] | None = None, source: str = ""
+) -> pa.Table:
+    """The rows as a loss takes them: for triplets one for each negative, else those that are of use to it.
+
+    Args:
+        name: of the loss.
+        rows: of the training set.
+        options: of the loss; ``in_batch: false`` needs rows with negatives.
+        source: where the rows come from, for errors.
+
+    Raises:
+        DataError: the rows lack what the loss needs.
+    """
+    return rows_of(_needs(name, options or {}), rows, loss=name, source=source)
+
+
+def _needs(name: str, options: Mapping[str, float | bool | str]) -> Needs:
+    # One's own positive alone is a distribution over one candidate: it teaches nothing.
+    return "pairs with negatives" if options.get("in_batch") is False else LOSSES[name].needs
 
 
 def check_loss(
-    name: str, options: Mapping[str, float], allowed: tuple[str, ...], *, gradient_cache: bool = False
+    name: str,
+    options: Mapping[str, float | bool | str],
+    allowed: Sequence[str],
+    *,
+    gradient_cache: bool = False,
+    gradient_checkpointing: bool = False,
+    matryoshka: Sequence[int] = (),
+    guide: str | None = None,
+    dim: int | None = None,
 ) -> None:
-    """Raise ConfigError if the task has no such loss, or the loss no such option or no gradient cache."""
-    if name not in LOSSES or name not in allowed:
-        raise ConfigError(f"training.loss is {name!r}.", hint=f"this task can use {', '.join(allowed)}.")
-    unknown = set(options) - set(LOSSES[name].options)
-    if unknown:
-        known = ", ".join(LOSSES[name].options) or "none"
-        raise ConfigError(f"training.loss_options has {', '.join(sorted(unknown))}.", hint=f"{name} has: {known}.")
+    """Raise ConfigError if a configuration asks of a loss what it cannot do.
+
+    Args:
+        name: of the loss.
+        options: of the loss.
+        allowed: losses of the task.
+        gradient_cache: see `embedft.training.cache`.
+        gradient_checkpointing: of the encoder.
+        matryoshka: numbers of leading dimensions.
+        guide: name of the guide, if there is one.
+        dim: of the encoder's vectors, once it is known.
+    """
+    _check_name(name, allowed)
+    _check_options(name, options)
     if gradient_cache and not LOSSES[name].cached:
-        able = ", ".join(other for other, loss in LOSSES.items() if loss.cached)
+        able = ", ".join(other for other in allowed if LOSSES[other].cached)
         raise ConfigError(
-            f"training.gradient_cache: there is none for the loss {name}.", hint=f"leave it out, or use {able}."
+            f"training.gradient_cache: there is none for the loss {name}, whose rows do not depend on each other.",
+            hint=f"leave it out and use training.gradient_accumulation{', or use ' + able if able else ''}.",
+        )
+    if gradient_cache and gradient_checkpointing:
+        raise ConfigError(
+            "training.gradient_cache and training.gradient_checkpointing are both set; each computes activations "
+            "twice to save memory.",
+            hint="leave gradient_checkpointing out: the cache alone needs less memory.",
+        )
+    _check_guide(name, options, guide)
+    _check_dims(name, matryoshka, dim)
+
+
+def _check_name(name: str, allowed: Sequence[str]) -> None:
+    if name in allowed and name in LOSSES:
+        return
+    fitting = f"this task can use {', '.join(allowed)}."
+    if name not in LOSSES:
+        raise ConfigError(f"training.loss is {name!r}, which does not exist.", hint=fitting)
+    tasks = [task for task in task_names() if name in get_task(task).losses]
+    of_task = f" {name} belongs to the task {' and '.join(tasks)}." if tasks else ""
+    raise ConfigError(f"training.loss is {name!r}, which needs {LOSSES[name].needs}.", hint=fitting + of_task)
+
+
+def _check_options(name: str, options: Mapping[str, float | bool | str]) -> None:
+    known = LOSSES[name].options
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"training.loss_options has {', '.join(unknown)}.", hint=f"{name} has: {', '.join(known) or 'none'}."
+        )
+    for key, value in options.items():
+        expected = known[key].fault(value)
+        if expected:
+            raise ConfigError(f"training.loss_options.{key} is {value!r}.", hint=f"for {name} use {expected}.")
+
+
+def _check_guide(name: str, options: Mapping[str, float | bool | str], guide: str | None) -> None:
+    if guide is None:
+        if LOSSES[name].guided:
+            raise ConfigError(
+                f"training.loss is {name!r}, which needs a second encoder.",
+                hint="name it: training.guide, a folder or a hub name.",
+            )
+        return
+    if not LOSSES[name].guided:
+        able = ", ".join(other for other, loss in LOSSES.items() if loss.guided)
+        raise ConfigError(
+            f"training.guide is {guide}, but the loss {name} asks none.", hint=f"leave it out, or use {able}."
+        )
+    if is_cross_encoder(guide):
+        if name == "gist":
+            raise ConfigError(
+                f"training.guide is {guide}, a cross-encoder; gist compares all texts of a batch, which needs vectors.",
+                hint="name a bi-encoder, or use distil_margin_mse or distil_kl.",
+            )
+        if options.get("in_batch", name == "distil_kl"):
+            raise ConfigError(
+                f"training.guide is {guide}, a cross-encoder, which scores the pairs of the training rows alone.",
+                hint="set training.loss_options.in_batch to false.",
+            )
+
+
+def _check_dims(name: str, matryoshka: Sequence[int], dim: int | None) -> None:
+    if min(matryoshka, default=1) < 1 or len(set(matryoshka)) < len(matryoshka):
+        raise ConfigError(
+            f"training.matryoshka is {list(matryoshka)}.", hint="give different numbers of dimensions, at least 1 each."
+        )
+    if dim is not None and max(matryoshka, default=1) > dim:
+        raise ConfigError(
+            f"training.matryoshka has {max(matryoshka)}, but vectors have {dim} dimensions.",
+            hint=f"use numbers below {dim}.",
+        )
+    odd = [number for number in (*matryoshka, dim or 2) if number % 2]
+    if LOSSES[name].even and odd:
+        raise ConfigError(
+            f"the loss {name} needs even numbers of dimensions, not {odd[0]}.",
+            hint="set model.truncate_dim or training.matryoshka accordingly.",
         )

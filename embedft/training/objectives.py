@@ -1,4 +1,4 @@
-"""Losses as functions of vectors: formula, paper, and the module of sentence-transformers each is equal to.
+"""Losses of scored pairs and triplets: formula, paper, and the module of sentence-transformers each is equal to.
 
 All of them take vectors of any length and compare them by cosine, in float32: in bf16 scores near a scale of 20 would
 be steps of 0.125 apart. They have no product of matrices, the only thing here that an autocast would bring to bf16.
@@ -6,10 +6,14 @@ be steps of 0.125 apart. They have no product of matrices, the only thing here t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 from torch.nn.functional import mse_loss, normalize, relu
 
 from embedft.errors import ConfigError
+from embedft.training.vectorloss import FromVectors, Objective
 
 
 def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -126,3 +130,30 @@ def triplet(
         margin: how much farther the negative shall be.
     """
     return relu(cosines(anchors, negatives) - cosines(anchors, positives) + margin).mean()
+
+
+class OfValues(Objective):
+    """A function of two columns of vectors and one value a row."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], **options: float) -> None:
+        super().__init__()
+        self.function = partial(function, **options)
+
+    def of(self, labels: Sequence[torch.Tensor]) -> FromVectors:
+        """Of the scores, 0..1."""
+        (scores,) = labels
+        return lambda columns: self.function(columns[0], columns[1], scores)
+
+
+class Triplets(Objective):
+    """`triplet` of anchors, positives and one negative for each."""
+
+    columns = 3
+
+    def __init__(self, *, margin: float = 0.2) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def of(self, labels: Sequence[torch.Tensor]) -> FromVectors:  # noqa: ARG002 - it is a matter of vectors alone
+        """Of any ids."""
+        return lambda columns: triplet(columns[0], columns[1], columns[2], margin=self.margin)

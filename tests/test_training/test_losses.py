@@ -7,8 +7,9 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.training.batches import PairCollator, SeededBatchSampler, number_of_batches
-from embedft.training.losses import build_loss, check_loss, multiple_negatives_ranking
+from embedft.training.losses import build_loss, check_loss
 from embedft.training.masks import false_negative_mask, text_ids
+from embedft.training.ranking import multiple_negatives_ranking
 
 ROWS = [
     {"anchor": "where do ferns grow", "positive": "in deep shade", "negatives": ["in full sun"]},
