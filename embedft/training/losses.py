@@ -14,9 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from embedft.errors import ConfigError
-from embedft.tasks import get_task, task_names
-from embedft.training import objectives
-from embedft.training.crossencoder import is_cross_encoder
+from embedft.training import losschecks, objectives
 from embedft.training.distillation import Divergence, MarginMSE
 from embedft.training.guide import Guide
 from embedft.training.masks import PairSet
@@ -267,9 +265,12 @@ def check_loss(
         guide: name of the guide, if there is one.
         dim: of the encoder's vectors, once it is known.
     """
-    _check_name(name, allowed)
-    _check_options(name, options)
-    if gradient_cache and not LOSSES[name].cached:
+    losschecks.check_name(name, LOSSES, allowed)
+    loss = LOSSES[name]
+    losschecks.check_options(name, loss, options)
+    losschecks.check_guide(name, loss, options, guide)
+    losschecks.check_dims(name, loss, matryoshka, dim)
+    if gradient_cache and not loss.cached:
         able = ", ".join(other for other in allowed if LOSSES[other].cached)
         raise ConfigError(
             f"training.gradient_cache: there is none for the loss {name}, whose rows do not depend on each other.",
@@ -280,74 +281,4 @@ def check_loss(
             "training.gradient_cache and training.gradient_checkpointing are both set; each computes activations "
             "twice to save memory.",
             hint="leave gradient_checkpointing out: the cache alone needs less memory.",
-        )
-    _check_guide(name, options, guide)
-    _check_dims(name, matryoshka, dim)
-
-
-def _check_name(name: str, allowed: Sequence[str]) -> None:
-    if name in allowed and name in LOSSES:
-        return
-    fitting = f"this task can use {', '.join(allowed)}."
-    if name not in LOSSES:
-        raise ConfigError(f"training.loss is {name!r}, which does not exist.", hint=fitting)
-    tasks = [task for task in task_names() if name in get_task(task).losses]
-    of_task = f" {name} belongs to the task {' and '.join(tasks)}." if tasks else ""
-    raise ConfigError(f"training.loss is {name!r}, which needs {LOSSES[name].needs}.", hint=fitting + of_task)
-
-
-def _check_options(name: str, options: Mapping[str, float | bool | str]) -> None:
-    known = LOSSES[name].options
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ConfigError(
-            f"training.loss_options has {', '.join(unknown)}.", hint=f"{name} has: {', '.join(known) or 'none'}."
-        )
-    for key, value in options.items():
-        expected = known[key].fault(value)
-        if expected:
-            raise ConfigError(f"training.loss_options.{key} is {value!r}.", hint=f"for {name} use {expected}.")
-
-
-def _check_guide(name: str, options: Mapping[str, float | bool | str], guide: str | None) -> None:
-    if guide is None:
-        if LOSSES[name].guided:
-            raise ConfigError(
-                f"training.loss is {name!r}, which needs a second encoder.",
-                hint="name it: training.guide, a folder or a hub name.",
-            )
-        return
-    if not LOSSES[name].guided:
-        able = ", ".join(other for other, loss in LOSSES.items() if loss.guided)
-        raise ConfigError(
-            f"training.guide is {guide}, but the loss {name} asks none.", hint=f"leave it out, or use {able}."
-        )
-    if is_cross_encoder(guide):
-        if name == "gist":
-            raise ConfigError(
-                f"training.guide is {guide}, a cross-encoder; gist compares all texts of a batch, which needs vectors.",
-                hint="name a bi-encoder, or use distil_margin_mse or distil_kl.",
-            )
-        if options.get("in_batch", name == "distil_kl"):
-            raise ConfigError(
-                f"training.guide is {guide}, a cross-encoder, which scores the pairs of the training rows alone.",
-                hint="set training.loss_options.in_batch to false.",
-            )
-
-
-def _check_dims(name: str, matryoshka: Sequence[int], dim: int | None) -> None:
-    if min(matryoshka, default=1) < 1 or len(set(matryoshka)) < len(matryoshka):
-        raise ConfigError(
-            f"training.matryoshka is {list(matryoshka)}.", hint="give different numbers of dimensions, at least 1 each."
-        )
-    if dim is not None and max(matryoshka, default=1) > dim:
-        raise ConfigError(
-            f"training.matryoshka has {max(matryoshka)}, but vectors have {dim} dimensions.",
-            hint=f"use numbers below {dim}.",
-        )
-    odd = [number for number in (*matryoshka, dim or 2) if number % 2]
-    if LOSSES[name].even and odd:
-        raise ConfigError(
-            f"the loss {name} needs even numbers of dimensions, not {odd[0]}.",
-            hint="set model.truncate_dim or training.matryoshka accordingly.",
         )
