@@ -57,13 +57,12 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
         self._started_with: float | None = None
         self._warned = False
         self._collapsed_steps = 0
-        self._settings = ""
+        self._rate = 0.0
+        self._bf16 = False
 
     def on_train_begin(self, args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         """Take the spread that training began with from the log, where it is resumed."""
-        self._settings = f"training.learning_rate, which is {args.learning_rate:g}"
-        if args.bf16:
-            self._settings += ", or compute with model.precision: float32"
+        self._rate, self._bf16 = args.learning_rate, bool(args.bf16)
         logged = [entry[WATCHED] for entry in state.log_history if WATCHED in entry]
         self._started_with = 1 - logged[0] if logged else None
 
@@ -81,7 +80,7 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
         gradients = [value.grad for group in groups for value in group["params"] if value.grad is not None]
         # 6 ms for 40 million numbers on one core; the largest of each, in place of the norm, takes 20 times that.
         if gradients and not torch.stack(torch._foreach_norm(gradients)).isfinite().all():
-            raise self._diverged("a gradient is not finite")
+            raise self._diverged("a gradient is not finite", self._batches)
 
     @contextmanager
     def watching(self, step: int, rows: torch.Tensor | Sequence[int], name: str | None = None) -> Iterator[None]:
@@ -115,8 +114,9 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
             self._warned = True
             logger.warning(
                 "step %d: vectors collapse: the mean cosine of the batch's different documents is %.3f, at the start "
-                "it was %.3f; the usual cause is %s. Batch: %s",
-                self._batches[-1].step, 1 - spread, 1 - self._started_with, self._settings, self._describe(),
+                "it was %.3f. The usual cause is a high learning rate: training.learning_rate is %g. Batch: %s",
+                self._batches[-1].step, 1 - spread, 1 - self._started_with, self._rate,
+                self._describe(self._batches[-1:]),
             )  # fmt: skip
         collapsed = spread < STOP_SPREAD and spread < STOP_SHRUNK * self._started_with
         self._collapsed_steps = self._collapsed_steps + 1 if collapsed else 0
@@ -169,16 +169,17 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
         total = vectors[first].double().sum(0).square().sum()
         return 1 - float((total - count) / (count * (count - 1)))
 
-    def _diverged(self, what: str) -> TrainingError:
+    def _diverged(self, what: str, batches: Sequence[Batch] = ()) -> TrainingError:
+        precision = ", compute with model.precision: float32" if self._bf16 else ""
         return TrainingError(
-            f"step {self._batches[-1].step}: {what}. Batch: {self._describe()}",
-            hint=f"lower {self._settings}, or look at these texts.",
+            f"step {self._batches[-1].step}: {what}. Batch: {self._describe(batches or self._batches[-1:])}",
+            hint=f"lower training.learning_rate, which is {self._rate:g}{precision}, or look at these texts.",
         )
 
-    def _describe(self) -> str:
-        """The rows and first texts of the step's batches, in words."""
+    def _describe(self, batches: Sequence[Batch]) -> str:
+        """The rows and first texts of batches, in words."""
         parts = []
-        for batch in self._batches:
+        for batch in batches:
             rows = batch.rows.tolist() if isinstance(batch.rows, torch.Tensor) else list(batch.rows)
             listed = ", ".join(map(str, rows[:ROWS_NAMED]))
             more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
