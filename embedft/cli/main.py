@@ -21,6 +21,7 @@ from embedft.cli.index import index
 from embedft.cli.pairs import pairs
 from embedft.cli.search import search
 from embedft.cli.train import train
+from embedft.cli.tune import tune
 from embedft.errors import EmbedftError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -38,7 +39,9 @@ def cli(quiet: bool) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     logger = logging.getLogger("embedft")
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    # Of several training processes the first one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    logger.setLevel((logging.WARNING if quiet else logging.INFO) if first else logging.ERROR)
     logger.propagate = False
     if not logger.handlers:
         handler = logging.StreamHandler()
@@ -48,7 +51,7 @@ def cli(quiet: bool) -> None:
 
 data.add_command(pairs)
 data.add_command(augment)
-for command in (demo, data, train, evaluate, encode, index, search):
+for command in (demo, data, train, tune, evaluate, encode, index, search):
     cli.add_command(command)
 
 

@@ -79,6 +79,10 @@ def _run(
         if (output / "run.json").is_file():
             click.echo(f"stopped; go on from the last checkpoint with: embedft train -o {output} --resume", err=True)
         raise
+    from embedft.training.processes import is_main
+
+    if not is_main():
+        return
     if as_json:
         print_json(result.as_dict())
         return
