@@ -19,6 +19,7 @@ from embedft.cli.encode import encode
 from embedft.cli.evaluate import evaluate
 from embedft.cli.index import index
 from embedft.cli.pairs import pairs
+from embedft.cli.plan import plan
 from embedft.cli.search import search
 from embedft.cli.train import train
 from embedft.cli.tune import tune
@@ -51,7 +52,7 @@ def cli(quiet: bool) -> None:
 
 data.add_command(pairs)
 data.add_command(augment)
-for command in (demo, data, train, tune, evaluate, encode, index, search):
+for command in (demo, data, plan, train, tune, evaluate, encode, index, search):
     cli.add_command(command)
 
 

@@ -1,0 +1,63 @@
+"""How often a run does what: updates, evaluations on dev, checkpoints; and what that comes to in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedft.training.trainer import PairTrainer
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The course of a run that dev does not stop.
+
+    Attributes:
+        steps: updates of the weights.
+        an_epoch: updates an epoch.
+        accumulation: batches an update.
+        eval_every: updates between two evaluations; each comes with a checkpoint, and the last update has one too.
+        patience: evaluations without a gain that end it.
+        setup: seconds to read the data and open the model.
+    """
+
+    steps: int
+    an_epoch: float
+    accumulation: int
+    eval_every: int
+    patience: int
+    setup: float
+
+    @classmethod
+    def of(cls, trainer: PairTrainer, patience: int, setup: float) -> Schedule:
+        """The schedule of a trainer that is ready to begin."""
+        arguments = trainer.args
+        accumulation = int(arguments.gradient_accumulation_steps)
+        an_epoch = len(trainer.get_train_dataloader()) / accumulation
+        return cls(arguments.max_steps, an_epoch, accumulation, int(arguments.eval_steps), patience, setup)
+
+    def evaluations(self, steps: int) -> int:
+        """How often dev is judged in so many steps, the judging of the base model left out."""
+        return -(-steps // self.eval_every)
+
+    def seconds(self, step: float, dev: float, final: float, checkpoint: float) -> dict[str, float]:
+        """Seconds of the parts of a run, and of all: setup, step, steps, dev, checkpoints, final, total.
+
+        Args:
+            step: seconds of one update.
+            dev: of one evaluation on dev.
+            final: of judging both models at the end.
+            checkpoint: to write one.
+        """
+        times = self.evaluations(self.steps)
+        # The base model is judged on dev too, before the first step.
+        parts = {
+            "setup": self.setup,
+            "steps": self.steps * step,
+            "dev": (times + 1) * dev,
+            "checkpoints": times * checkpoint,
+            "final": final,
+        }
+        parts["total"] = sum(parts.values())
+        return {"step": round(step, 4)} | {name: round(value, 2) for name, value in parts.items()}
