@@ -31,6 +31,10 @@ REACH = 300.0
 SMOOTHED_SHARE = 0.05
 # Training has diverged when the smoothed loss has lost this multiple of all that it had gained, and is above its start.
 LOST = 1.0
+# A fall by less than this share of the loss may be the batches' doing.
+LEAST_FALL = 0.02
+# The suggested rate over that at which the loss has fallen half its way.
+TIMES_HALVED = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Sweep:
     Attributes:
         points: of each step.
         suggested: a peak rate for ``training.learning_rate``; None if the loss never fell.
-        steepest: where the smoothed loss falls fastest over the logarithm of the rate; None likewise.
+        halved: where the smoothed loss has come half the way from its beginning to its lowest; None likewise.
+        steepest: where it falls fastest over the logarithm of the rate; None likewise.
         lowest: where it is lowest.
         diverged: the rate at which the sweep was stopped; None if it ran to its end.
         batch_size: of the sweep.
@@ -58,6 +63,7 @@ class Sweep:
 
     points: list[Point]
     suggested: float | None
+    halved: float | None
     steepest: float | None
     lowest: float
     diverged: float | None
@@ -78,7 +84,7 @@ class Sweep:
         )
         return (
             f"Suggested for batches of {self.batch_size}: training.learning_rate={self.suggested:.1e}. The loss is "
-            f"lowest at {self.lowest:.2g}, falls fastest at {self.steepest:.2g}; {ends}. The configured rate, "
+            f"half down at {self.halved:.2g}, lowest at {self.lowest:.2g}; {ends}. The configured rate, "
             f"{self.configured:.2g}, is {said}."
         )
 
@@ -87,6 +93,7 @@ class Sweep:
         return {
             "suggested": self.suggested,
             "configured": self.configured,
+            "halved": self.halved,
             "steepest": self.steepest,
             "lowest": self.lowest,
             "diverged": self.diverged,
@@ -223,9 +230,27 @@ def summarise(
     smoothed = smooth(losses, len(losses))
     points = [Point(*values) for values in zip(rates, losses, smoothed.tolist(), strict=True)]
     end = int(smoothed.argmin())
-    start = float(smoothed[: max(len(smoothed) // 10, 2)].mean())
-    slope = np.gradient(smoothed, np.log(rates))[: end + 1]
-    fell = end > 1 and start - float(smoothed[end]) > 0.02 * abs(start)
-    steepest = float(rates[int(slope.argmin())]) if fell else None
-    lowest = float(rates[end])
-    return Sweep(points, lowest / 10 if fell else None, steepest, lowest, diverged, batch_size, configured)
+    level = float(smoothed[: max(len(smoothed) // 10, 2)].mean())
+    fall = level - float(smoothed[end])
+    noise = float(np.std(np.diff(smoothed[: max(len(smoothed) // 4, 3)])))
+    lowest, halved, steepest = float(rates[end]), None, None
+    if end > 1 and fall > max(LEAST_FALL * abs(level), 3 * noise):
+        halved = _crossing(rates, smoothed[: end + 1], level - fall / 2)
+        steepest = _steepest(rates, smoothed[: end + 1], max(len(smoothed) // 10, 2))
+    suggested = TIMES_HALVED * halved if halved is not None else None
+    return Sweep(points, suggested, halved, steepest, lowest, diverged, batch_size, configured)
+
+
+def _crossing(rates: Sequence[float], smoothed: np.ndarray, level: float) -> float:
+    """The rate at which the loss comes below ``level`` for good, between two steps by the logarithm."""
+    last = int(np.flatnonzero(smoothed > level)[-1])
+    part = (smoothed[last] - level) / (smoothed[last] - smoothed[last + 1])
+    low, high = math.log(rates[last]), math.log(rates[last + 1])
+    return math.exp(low + float(part) * (high - low))
+
+
+def _steepest(rates: Sequence[float], smoothed: np.ndarray, width: int) -> float:
+    """The middle of the ``width`` steps over which the loss falls most."""
+    width = min(width, len(smoothed) - 1)
+    start = int(np.argmin(smoothed[width:] - smoothed[:-width]))
+    return math.sqrt(rates[start] * rates[start + width])

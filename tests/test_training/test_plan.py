@@ -1,0 +1,201 @@
+"""What a plan says is what the run then does; what training refuses, a plan refuses with the same words."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import GARDEN
+
+from embedft import RunConfig, train
+from embedft.data import read_retrieval
+from embedft.errors import ConfigError, EmbedftError
+from embedft.training.plan import Plan, measured_time, plan
+from embedft.training.probe import Judging, Probe, StandIn
+from embedft.training.schedule import Schedule
+from embedft.training.workload import Workload
+
+SMALL = {"batch_size": 16, "epochs": 1, "eval_every": 3}
+
+
+def config(path=GARDEN, *, task="retrieval", **sections):
+    values = {"task": task, "data": {"path": str(path)}, "training": SMALL, "model": {"precision": "float32"}}
+    for name, fields in sections.items():
+        values[name] = {**values.get(name, {}), **fields}
+    return RunConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return plan(config(), probe=False)
+
+
+def rows(path, pairs):
+    path.write_text("".join(json.dumps({"anchor": left, "positive": right}) + "\n" for left, right in pairs))
+    return path
+
+
+def test_steps_and_evaluations_are_those_of_the_run(planned, tmp_path):
+    train(config(), tmp_path / "run")
+    log = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text().splitlines()]
+    assert planned.steps == max(entry["step"] for entry in log)
+    assert planned.evaluations == sum("eval_ndcg@10" in entry for entry in log)
+    assert planned.rows == {"own": read_retrieval(GARDEN).training_pairs("train").num_rows}
+
+
+def test_accumulation_makes_fewer_and_larger_steps(planned):
+    found = plan(config(training={"gradient_accumulation": 2}), probe=False)
+    assert (found.steps, found.rows_a_step) == (planned.steps // 2, 32)
+    assert found.workload["tokens_mean"] == pytest.approx(2 * planned.workload["tokens_mean"], rel=1e-3)
+
+
+def test_the_tokens_of_an_epoch_are_those_of_the_training_texts(planned, encoder):
+    pairs = read_retrieval(GARDEN).training_pairs("train")
+    ids = [
+        *encoder.tokenize(pairs["anchor"].to_pylist(), encoder.prompts["query"]),
+        *encoder.tokenize(pairs["positive"].to_pylist(), encoder.prompts["document"]),
+    ]
+    work = planned.workload
+    assert work["batches_counted"] == planned.steps == 4
+    assert 4 * work["tokens_mean"] == pytest.approx(sum(map(len, ids)), abs=1)
+    assert 4 * work["texts"] == len(ids)
+
+
+def test_texts_of_one_length_have_no_padding_to_leave_out(tmp_path):
+    even = rows(tmp_path / "even.jsonl", [(f"a {number:02d}", f"b {number:02d}") for number in range(40)])
+    assert plan(config(even), probe=False).workload["padding_saved"] == 0
+
+
+def test_cut_texts_are_counted_with_what_they_lose(tmp_path):
+    # A word is one token, a number of two digits too, and two more stand around each text.
+    pairs = [(f"short {n}", f"{'word ' * (1000 if n < 20 else 5)}{n}") for n in range(10, 50)]
+    (tmp_path / "long").mkdir()
+    rows(tmp_path / "long" / "train.jsonl", pairs)
+    rows(tmp_path / "long" / "dev.jsonl", [(f"other {number}", f"reply {number}") for number in range(5)])
+    cut = plan(config(tmp_path / "long", training={"max_length": 64}), probe=False).cut
+    assert (cut["texts"], cut["cut"], cut["max_length"], cut["longest"]) == (80, 10, 64, 1003)
+    assert cut["cut_share"] == 10 / 80
+    assert cut["tokens_lost_share"] == pytest.approx(10 * (1003 - 64) / (10 * 1003 + 30 * 8 + 40 * 4), abs=1e-4)
+
+
+def test_a_batch_of_pairs_is_explained_by_its_candidates_and_masks(tmp_path):
+    # Every positive stands five times: four of the others are no negatives of a row.
+    pairs = [(f"question {number}", f"answer {number // 5}") for number in range(40)]
+    (tmp_path / "twice").mkdir()
+    rows(tmp_path / "twice" / "train.jsonl", pairs)
+    rows(tmp_path / "twice" / "dev.jsonl", [(f"other {number}", f"reply {number}") for number in range(5)])
+    batch = plan(config(tmp_path / "twice", training={"batch_size": 40}), probe=False).batch
+    assert (batch["loss"], batch["needs"]) == ("mnrl", "pairs")
+    assert (batch["in_batch"], batch["explicit"], batch["masked"], batch["masked_mean"]) == (39, 0, 4, 4.0)
+    assert any("needs no negatives of yours" in sentence for sentence in batch["says"])
+    unmasked = plan(
+        config(tmp_path / "twice", training={"batch_size": 40, "loss_options": {"mask": False}}), probe=False
+    )
+    assert "masked" not in unmasked.batch
+
+
+def test_scored_pairs_are_explained_without_negatives(tmp_path):
+    lines = [{"sentence1": f"a {n}", "sentence2": f"b {n % 7}", "score": n % 5} for n in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    batch = plan(config(tmp_path / "pairs.jsonl", task="similarity"), probe=False).batch
+    assert batch["loss"] == "cosent"
+    assert batch["row"].keys() == {"sentence1", "sentence2", "score"}
+    assert "in_batch" not in batch
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"evaluation": {"metric": "ndgc@10"}},
+        {"training": {"loss": "cosent"}},
+        {"training": {"loss": "triplet"}},
+        {"training": {"loss_options": {"scale": 20.0, "scael": 1.0}}},
+        {"evaluation": {"split": "train"}},
+        {"model": {"name": "/nowhere"}},
+        {"data": {"path": "/nowhere"}},
+    ],
+)
+def test_what_training_refuses_is_refused_with_the_same_words(tmp_path, sections):
+    with pytest.raises(EmbedftError) as trained:
+        train(config(**sections), tmp_path / "run")
+    with pytest.raises(type(trained.value)) as found:
+        plan(config(**sections), probe=False)
+    assert str(found.value) == str(trained.value)
+
+
+def test_a_refusal_of_the_child_arrives_as_its_own_kind():
+    with pytest.raises(ConfigError, match=r"ndgc@10") as found:
+        plan(config(evaluation={"metric": "ndgc@10"}), probe=True)
+    assert found.value.hint
+
+
+@pytest.fixture(scope="module")
+def probed():
+    return plan(config(), probe=True)
+
+
+def test_a_probe_measures_time_and_memory(probed, planned):
+    assert replace(probed, memory=planned.memory, time=planned.time) == planned
+    assert probed.time["measured"]
+    assert probed.memory["measured"]
+    parts = [probed.time[name] for name in ("setup", "steps", "dev", "checkpoints", "final")]
+    assert probed.time["total"] == pytest.approx(sum(parts), abs=0.1)
+    assert probed.time["low"] <= probed.time["total"] <= probed.time["high"]
+    assert probed.time["earliest"] <= probed.time["total"]
+    held = [probed.memory[name] for name in ("weights", "gradients", "optimizer")]
+    assert probed.memory["peak"] > sum(held) == 4 * 4 * probed.parameters
+
+
+def test_a_plan_is_its_json(probed):
+    assert Plan(**json.loads(json.dumps(probed.as_dict()))) == probed
+
+
+def test_recomputed_activations_and_smaller_batches_need_less_memory(planned):
+    large = {"batch_size": 56}
+    whole = plan(config(training={**large, "max_length": 256}), probe=False)
+    layers = plan(config(training={**large, "gradient_checkpointing": True}), probe=False)
+    assert layers.memory["activations"] < whole.memory["activations"]
+    assert planned.memory["activations"] < whole.memory["activations"]
+
+
+PROBE = Probe(
+    step_seconds=[1.0, 2.0, 3.0],
+    step_tokens=[100, 200, 300],
+    encoded_tokens_per_second=50.0,
+    dev=Judging(10, 100, 1.0),
+    final=Judging(20, 200, 6.0),
+    checkpoint_seconds=0.5,
+    before_steps=None,
+    peak=None,
+    gpu_peak=None,
+)
+
+
+def test_time_is_that_of_every_part():
+    work = Workload(2, np.array([4, 4]), np.array([100, 300]), np.array([200, 400]))
+    schedule = Schedule(steps=10, an_epoch=2, accumulation=2, eval_every=4, patience=1, setup=5.0)
+    found = measured_time(PROBE, work, schedule)
+    # A hundredth of a second a token, 400 tokens a step; dev takes 1 s and 100 tokens; steps 4, 8 and 10 are judged.
+    assert (found["step"], found["steps"]) == (4.0, 40.0)
+    assert (found["dev"], found["checkpoints"], found["final"]) == (4 * 3.0, 1.5, 10.0)
+    assert found["total"] == 5 + 40 + 12 + 1.5 + 10
+    assert found["low"] == found["high"] == found["total"]
+    # Two evaluations without a gain, at steps 4 and 8, end it.
+    assert found["earliest"] == 5 + 32 + 9 + 1.0 + 10
+
+
+def test_memory_that_was_not_measured_is_the_sum_of_its_parts(planned):
+    memory = planned.memory
+    assert not memory["measured"]
+    names = ("weights", "gradients", "optimizer", "activations", "rest")
+    assert memory["peak"] == sum(memory[name] for name in names)
+
+
+def test_a_stand_in_counts_equal_texts_once(encoder):
+    stand_in = StandIn(encoder)
+    vectors = stand_in.encode_documents(["a fern", "a rose", "a fern"])
+    assert vectors.shape == (3, encoder.dim)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert stand_in.texts == 2
+    assert stand_in.tokens == sum(len(ids) for ids in encoder.tokenize(["a fern", "a rose"]))
+    assert stand_in.name == encoder.name
