@@ -94,7 +94,7 @@ LOSSES: dict[str, Loss] = {
     "mnrl": Loss(
         Ranking,
         "pairs",
-        "-log softmax(scale * cos(a, c)) at the positive, over all c of the batch that may be negatives",
+        "-log(exp(scale * cos(a, p)) / sum over c of exp(scale * cos(a, c)))",
         "Henderson et al. 2017, arXiv:1705.00652; van den Oord et al. 2018, arXiv:1807.03748",
         {
             **SCALE,
@@ -108,7 +108,8 @@ LOSSES: dict[str, Loss] = {
     "gist": Loss(
         Gist,
         "pairs",
-        "mnrl, also against other anchors and positives, without what the guide finds closer than the positive",
+        "-log(exp(cos(a, p) / t) / sum of exp(cos(x, y) / t)), (x, y) of (a, c), (a, a'), (p, p') with "
+        "teacher(x, y) <= teacher(a, p) - margin",
         "Solatorio 2024, arXiv:2402.16829",
         {
             "temperature": Option(0.01, "what cosines are divided by", above=0),
@@ -160,7 +161,7 @@ LOSSES: dict[str, Loss] = {
     "angle": Loss(
         partial(OfValues, objectives.angle),
         "scored pairs",
-        "cosent of the angle between the vectors read as complex numbers",
+        "as cosent, with |sum of Re(z) + Im(z)| for cos, z = left / right, each scaled to 1, read as complex numbers",
         "Li & Li 2023, arXiv:2309.12871",
         SCALE,
         cached=True,
@@ -177,7 +178,8 @@ LOSSES: dict[str, Loss] = {
     "online_contrastive": Loss(
         partial(OfValues, objectives.online_contrastive),
         "scored pairs of 0 and 1",
-        "the sum of contrastive over the hard pairs of the batch alone",
+        "sum of d^2 over similar pairs with d > least d of dissimilar ones, plus sum of max(0, margin - d)^2 over "
+        "dissimilar pairs with d < largest d of similar ones",
         f"{HADSELL}; hard pairs as in sentence-transformers",
         _margin(0.5),
         cached=True,
