@@ -20,7 +20,6 @@ from transformers import TrainerCallback
 from embedft.config import RunConfig
 from embedft.errors import ConfigError, TrainingError
 from embedft.progress import Advance, progress
-from embedft.training.fit import make_trainer
 from embedft.training.rundir import RunDirectory
 
 FEWEST_STEPS = 20
@@ -114,6 +113,7 @@ def find_learning_rate(config: RunConfig, *, steps: int = 100, show_progress: bo
         ConfigError: too few steps.
         EmbedftError: whatever training would raise before its first step.
     """
+    from embedft.training.probe import silent_trainer
     from embedft.training.run import check, open_job
 
     if steps < FEWEST_STEPS:
@@ -121,7 +121,7 @@ def find_learning_rate(config: RunConfig, *, steps: int = 100, show_progress: bo
     check(config)
     with tempfile.TemporaryDirectory() as folder:
         job = open_job(config, RunDirectory(Path(folder)), show_progress=False)
-        trainer = make_trainer(job, steps, lambda _: {}, lambda *_, **__: None)
+        trainer = silent_trainer(job, steps)
         configured = float(trainer.args.learning_rate)
         with progress("sweeping", steps, "steps", enabled=show_progress) as advance:
             recorder = Recorder(configured / REACH, REACH ** (2 / (steps - 1)), steps, advance)
@@ -153,9 +153,6 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         """Train, without evaluations and checkpoints, until the loss flies or the sweep ends."""
         from torch.optim.lr_scheduler import LambdaLR
 
-        from embedft.training.probe import without_record
-
-        without_record(trainer)
         optimizer = trainer.create_optimizer()
         for group in optimizer.param_groups:
             # Layers keep the ratios of their rates.

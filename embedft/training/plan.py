@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ import numpy as np
 from embedft import errors
 from embedft.config import RunConfig, validate_config
 from embedft.errors import EmbedftError, TrainingError
-from embedft.training.fit import make_trainer, total_steps
+from embedft.training.fit import total_steps
 from embedft.training.job import Job
 from embedft.training.rundir import RunDirectory
 from embedft.training.schedule import Schedule
@@ -119,20 +118,20 @@ def _child() -> None:
 def _plan(config: RunConfig, *, probed: bool, begun: float) -> Plan:
     from embedft.training.estimate import memory_of, rough_time
     from embedft.training.explain import explain
+    from embedft.training.probe import silent_trainer
     from embedft.training.run import check, open_job
-    from embedft.training.workload import count, cut_texts, first_batches
+    from embedft.training.workload import count, cut_texts
 
     check(config)
     with tempfile.TemporaryDirectory() as folder:
         job = open_job(config, RunDirectory(Path(folder)), show_progress=False)
-        trainer = make_trainer(job, total_steps(job), lambda _: {}, lambda *_, **__: None)
+        trainer = silent_trainer(job, total_steps(job))
         schedule = Schedule.of(trainer, config.training.patience, setup=time.time() - begun)
-        batches = first_batches(trainer)
-        work = count(batches)
+        work, largest = count(trainer, schedule.accumulation)
         sizes = [(value.numel(), value.requires_grad) for value in trainer.model.parameters()]
         parameters, trainable = sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
         loss = explain(job)
-        probe = _probe(job, trainer, batches, work) if probed else None
+        probe = _probe(job, trainer, largest) if probed else None
         return Plan(
             task=config.task,
             model=config.model.name,
@@ -154,14 +153,13 @@ def _plan(config: RunConfig, *, probed: bool, begun: float) -> Plan:
         )
 
 
-def _probe(job: Job, trainer: PairTrainer, batches: Sequence[Batch], work: Workload) -> Probe:
+def _probe(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
     import torch
 
     from embedft.training.probe import measure
 
-    largest = np.argsort(-work.tokens)[: job.config.training.gradient_accumulation]
     try:
-        return measure(job, trainer, [batches[place] for place in largest.tolist()])
+        return measure(job, trainer, largest)
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
         # On a CPU torch has no kind of its own for it.
         if type(error) is RuntimeError and "can't allocate memory" not in str(error):

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +22,7 @@ from transformers import TrainerCallback
 from embedft.artifacts import sync_tree
 from embedft.encoder import Encoder, Vectors, write_folder
 from embedft.evaluation import compare
+from embedft.training.fit import make_trainer
 from embedft.training.job import Job, open_base
 from embedft.training.run import comparison_dict
 from embedft.training.trainer import RunCallback
@@ -165,12 +166,22 @@ class Steps(TrainerCallback):  # type: ignore[misc]
         control.should_training_stop = control.should_training_stop or enough
 
 
+def silent_trainer(job: Job, steps: int) -> PairTrainer:
+    """The trainer of a job, which writes nothing: no log, no evaluations, no checkpoints, no tracker."""
+    settings = job.config.training.model_copy(update={"report_to": []})
+    silent = replace(job, config=job.config.model_copy(update={"training": settings}))
+    trainer = make_trainer(silent, steps, lambda _: {}, lambda *_, **__: None)
+    trainer.remove_callback(RunCallback)
+    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
+    return trainer
+
+
 def measure(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
     """Train some steps with ``trainer`` (whose weights they change), encode, judge, and write a checkpoint.
 
     Args:
         job: of the run.
-        trainer: made for it.
+        trainer: a `silent_trainer` of it.
         largest: the batches of the first step: those with most tokens.
 
     Raises:
@@ -197,16 +208,9 @@ def measure(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
 
 def run_steps(trainer: PairTrainer, clock: Steps) -> None:
     """Train with the clock, until it has seen enough."""
-    without_record(trainer)
     trainer.training_step = clock.around(trainer.training_step)  # type: ignore[method-assign]
     trainer.add_callback(clock)
     trainer.train()
-
-
-def without_record(trainer: PairTrainer) -> None:
-    """Let a trainer write nothing: no log, no evaluations, no checkpoints, no tracker."""
-    trainer.remove_callback(RunCallback)
-    trainer.args.eval_strategy = trainer.args.save_strategy = "no"
 
 
 def count_judging(job: Job) -> tuple[Judging, Judging]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,9 @@ from embedft.training.sets import TrainingSet
 if TYPE_CHECKING:
     from embedft.training.trainer import PairTrainer
 
-# Enough that the mean is within a percent or two of that of all batches; more would only be waited for.
-MOST_BATCHES = 200
-MOST_TEXTS = 4000
+# Enough that the mean is within a percent of that of all batches; more would only be waited for.
+MOST_BATCHES = 64
+MOST_TEXTS = 2000
 MASK = "_attention_mask"
 # Columns that hold no text.
 VALUES = ("score", "label")
@@ -56,20 +56,18 @@ class Workload:
         }
 
 
-def first_batches(trainer: PairTrainer) -> list[Batch]:
-    """The first batches of the first epoch, as the loss gets them."""
-    return list(islice(iter(trainer.get_train_dataloader()), MOST_BATCHES))
-
-
-def count(batches: Sequence[Batch]) -> Workload:
-    """Texts and tokens of each batch."""
+def count(trainer: PairTrainer, keep: int) -> tuple[Workload, list[Batch]]:
+    """The first batches of the first epoch, counted, and the ``keep`` largest of them, as the loss gets them."""
     texts, tokens, padded = [], [], []
-    for batch in batches:
+    largest: list[tuple[int, Batch]] = []
+    for batch in islice(iter(trainer.get_train_dataloader()), MOST_BATCHES):
         masks = [value for key, value in batch.items() if key.endswith(MASK)]
         texts.append(sum(len(mask) for mask in masks))
         tokens.append(sum(int(mask.sum()) for mask in masks))
         padded.append(sum(mask.numel() for mask in masks))
-    return Workload(len(batches), np.asarray(texts), np.asarray(tokens), np.asarray(padded))
+        largest = sorted([*largest, (tokens[-1], batch)], key=lambda entry: -entry[0])[:keep]
+    work = Workload(len(texts), np.asarray(texts), np.asarray(tokens), np.asarray(padded))
+    return work, [batch for _, batch in largest]
 
 
 def cut_texts(job: Job) -> dict[str, Any]:
