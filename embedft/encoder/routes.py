@@ -88,22 +88,18 @@ def joined(document: SentenceTransformer, query: SentenceTransformer) -> Sentenc
     return _model([router], prompts=document.prompts, device=str(document.device))
 
 
-def with_layer(model: SentenceTransformer, weight: torch.Tensor, bias: torch.Tensor | None) -> SentenceTransformer:
-    """The model with ``weight @ x + bias`` behind its unit vectors x, normalised again; everything else is shared.
+def with_layer(model: SentenceTransformer, weight: torch.Tensor) -> SentenceTransformer:
+    """The model with ``weight @ x`` behind its unit vectors x, normalised again; everything else is shared.
 
     Args:
         model: without a Router.
         weight: (dim, dim).
-        bias: (dim,), or None.
     """
     from sentence_transformers.base.modules import Dense, Normalize
     from torch.nn import Identity
 
     size = len(weight)
-    dense = Dense(
-        size, size, bias=bias is not None, activation_function=Identity(), init_weight=weight.detach().clone(),
-        init_bias=None if bias is None else bias.detach().clone(),
-    )  # fmt: skip
+    dense = Dense(size, size, bias=False, activation_function=Identity(), init_weight=weight.detach().clone())
     own = list(model)
     if type(own[-1]).__name__ != "Normalize":
         own.append(Normalize())
