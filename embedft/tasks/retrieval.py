@@ -24,7 +24,7 @@ class Retrieval:
     """Trained on (query, relevant document) pairs, chosen by nDCG@10."""
 
     name = "retrieval"
-    losses = ("mnrl", "triplet")
+    losses = ("mnrl", "gist", "triplet", "distil_margin_mse", "distil_kl")
     metric = "ndcg@10"
     metrics = DEFAULT_METRICS
 

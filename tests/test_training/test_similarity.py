@@ -102,7 +102,12 @@ def test_what_does_not_go_together_is_refused_before_the_first_step(cli, tmp_pat
     cases = [
         (similar, ("--set", "training.loss=mnrl"), "training.loss is 'mnrl'", "cosent"),
         (similar, ("--set", "evaluation.metric=ndcg@10"), "no metric of scored pairs", "spearman"),
-        (similar, ("--set", "training.gradient_cache=true"), "there is none for the loss cosent", "leave it out"),
+        (
+            similar,
+            ("--set", "training.gradient_cache=true", "--set", "training.loss=cosine"),
+            "there is none for the loss cosine",
+            "leave it out",
+        ),
         (similar, ("--set", "evaluation.split=devel"), "has no split 'devel'", "train"),
         ((*similar[:4], GARDEN, *similar[5:]), (), "holds retrieval", "sentence1"),
         (retrieval, ("--set", "training.loss=cosent"), "training.loss is 'cosent'", "mnrl"),
