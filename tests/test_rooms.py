@@ -6,9 +6,9 @@ from pathlib import Path
 import embedft
 
 ROOT = Path(embedft.__file__).parent
-ROOMS = ["errors", "progress", "config", "artifacts", "data", "encoder", "index", "evaluation", "tasks", "training"]
-ROOMS += ["reports"]
-OUTSIDE = {"cli", "__init__", "__main__"}
+ROOMS = ["errors", "progress", "config", "artifacts", "data", "encoder", "index", "evaluation", "heads"]
+ROOMS += ["tasks", "training", "reports"]
+OUTSIDE = {"cli", "integrations", "__init__", "__main__"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -1,5 +1,10 @@
 """Rankings into metrics, and metrics into evidence."""
 
+from embedft.evaluation.classification import (
+    ClassificationEvaluation,
+    check_class_metrics,
+    evaluate_classification,
+)
 from embedft.evaluation.comparison import Comparison, compare_scores
 from embedft.evaluation.evaluation import Evaluation, compare
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
@@ -10,15 +15,18 @@ from embedft.evaluation.similarity import SimilarityEvaluation, check_statistics
 
 __all__ = [
     "DEFAULT_METRICS",
+    "ClassificationEvaluation",
     "Comparison",
     "Evaluation",
     "Ranking",
     "RetrievalEvaluation",
     "SimilarityEvaluation",
     "bootstrap_interval",
+    "check_class_metrics",
     "check_statistics",
     "compare",
     "compare_scores",
+    "evaluate_classification",
     "evaluate_retrieval",
     "evaluate_similarity",
     "parse_metrics",

@@ -1,0 +1,402 @@
+"""Score a head on labelled texts: what it gets right, how sure it is, and whether it knows what it does not know."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedft.encoder import Encoder
+from embedft.errors import ConfigError, DataError
+from embedft.evaluation.calibration import auroc, expected_calibration_error, reliability
+from embedft.evaluation.comparison import Comparison, compare_scores, verdict_of
+from embedft.evaluation.tally import (
+    LOWER_IS_BETTER,
+    STATISTICS,
+    Tally,
+    difference_intervals,
+    f_score,
+    intervals,
+    p_values,
+    ratio,
+    tally,
+)
+
+logger = logging.getLogger("embedft")
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+DEFAULT_STATISTICS = ("accuracy", "macro_f1", "micro_f1", "precision", "recall", "ece")
+OUT_OF_SCOPE = "oos_recall"
+
+
+class Classifier(Protocol):
+    """What is asked of a head; `embedft.heads.Head` is one."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the probabilities."""
+        ...
+
+    @property
+    def several(self) -> bool:
+        """Whether a text may have any number of the classes."""
+        ...
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the scope scores; None if nothing is out of scope."""
+        ...
+
+    def probabilities(self, vectors: Any, *, calibrated: bool = True) -> Floats:
+        """Of each class, (n, classes)."""
+        ...
+
+    def scope_scores(self, vectors: Any) -> Floats:
+        """How well each text fits the classes, (n,)."""
+        ...
+
+
+def check_class_metrics(names: Sequence[str]) -> None:
+    """Raise ConfigError if one of the names is no metric of classification."""
+    unknown = [name for name in names if name not in STATISTICS]
+    if unknown:
+        raise ConfigError(f"no metric of classification is named {unknown[0]!r}.", hint=f"use {', '.join(STATISTICS)}.")
+
+
+@dataclass(frozen=True)
+class OutOfScope:
+    """Texts that belong to no class of the head.
+
+    Attributes:
+        texts, labels: as given.
+        scores: (n,), scope scores.
+        probabilities: (n, classes).
+    """
+
+    texts: list[str]
+    labels: list[tuple[str, ...]]
+    scores: Floats
+    probabilities: Floats
+
+
+@dataclass(frozen=True)
+class ClassificationEvaluation:
+    """What one head says of the labelled texts of a split.
+
+    Attributes:
+        model, data, split: what was scored on what.
+        names: the statistics, names in `STATISTICS`.
+        classes: of the head.
+        several: whether a text may have any number of them.
+        texts: those with a label that the head knows.
+        labels: (n, classes), True for what is right.
+        probabilities: (n, classes), calibrated.
+        scores: (n,), scope scores.
+        threshold: below it a text is out of scope; None if nothing is.
+        uncalibrated: expected calibration error without the temperature.
+        out_of_scope: texts that belong to no class, if there are any.
+    """
+
+    model: str
+    data: str
+    split: str
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    several: bool
+    texts: list[str]
+    labels: Bools
+    probabilities: Floats
+    scores: Floats
+    threshold: float | None
+    uncalibrated: float
+    out_of_scope: OutOfScope | None = None
+    unit: str = "texts"
+
+    @property
+    def count(self) -> int:
+        """How many texts with a known label were judged."""
+        return len(self.texts)
+
+    @cached_property
+    def predicted(self) -> Bools:
+        """(n, classes): the most probable class, or, of several, those above one half."""
+        return decided(self.probabilities, self.several)
+
+    @cached_property
+    def correct(self) -> Bools:
+        """(n,), whether exactly the right classes were predicted."""
+        return np.asarray((self.labels == self.predicted).all(1))
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What each text adds to the metrics."""
+        return tally(self.labels, self.predicted, self.probabilities, several=self.several)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Statistic -> value, 0..1 (``nll`` from 0); ``oos_recall`` and ``oos_auroc`` if there are such texts."""
+        sums = self.tally.sums()
+        found = {name: float(STATISTICS[name](sums)) for name in self.names}
+        if self.out_of_scope is not None:
+            if self.threshold is not None:
+                found[OUT_OF_SCOPE] = float((self.out_of_scope.scores < self.threshold).mean())
+            found["oos_auroc"] = self._auroc()
+        return found
+
+    def _auroc(self) -> float:
+        other = self.out_of_scope.scores if self.out_of_scope is not None else np.empty(0)
+        known = np.arange(self.count + len(other)) < self.count
+        return auroc(np.concatenate([self.scores, other]), known)
+
+    def intervals(self, *, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Statistic -> 95 % percentile bootstrap interval over the texts."""
+        return intervals(self.tally, self.names, seed=seed)
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """For each class its texts, how often it was predicted, precision, recall, F1; the smallest F1 first."""
+        sums = self.tally.sums()
+        precision, recall = ratio(sums.hits, sums.predicted), ratio(sums.hits, sums.labelled)
+        f1 = f_score(sums)
+        return [
+            {
+                "class": self.classes[number],
+                "texts": int(sums.labelled[number]),
+                "predicted": int(sums.predicted[number]),
+                "precision": float(precision[number]),
+                "recall": float(recall[number]),
+                "f1": float(f1[number]),
+            }
+            for number in np.argsort(f1, kind="stable").tolist()
+        ]
+
+    def confusion(self) -> npt.NDArray[np.int64] | None:
+        """Texts by label (rows) and prediction (columns), (classes, classes); None if a text may have several."""
+        if self.several:
+            return None
+        return np.asarray(self.labels.astype(np.int64).T @ self.predicted.astype(np.int64))
+
+    def confused(self, count: int = 10) -> list[dict[str, Any]]:
+        """The pairs of classes that are most often taken for each other: label, predicted, texts.
+
+        Where a text may have several classes: one that it lacks was predicted beside or for one that was missed.
+        """
+        missed, wrong = self.labels & ~self.predicted, self.predicted & ~self.labels
+        taken = missed.astype(np.int64).T @ wrong.astype(np.int64)
+        order = np.argsort(-taken, axis=None, kind="stable")[:count]
+        pairs = zip(*np.unravel_index(order, taken.shape), strict=True)
+        return [
+            {"label": self.classes[row], "predicted": self.classes[column], "texts": int(taken[row, column])}
+            for row, column in pairs
+            if taken[row, column]
+        ]
+
+    def confusion_dict(self) -> dict[str, Any]:
+        """For ``confusion.json``: classes, matrix (rows are labels; null if a text may have several), confused."""
+        matrix = self.confusion()
+        return {
+            "classes": list(self.classes),
+            "matrix": matrix.tolist() if matrix is not None else None,
+            "confused": self.confused(),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: model, data, split, metrics, intervals, texts, per_class, confusion, calibration, out_of_scope."""
+        confidence, right = _decisions(self.labels, self.predicted, self.probabilities, self.several)
+        answer = {
+            "model": self.model,
+            "data": self.data,
+            "split": self.split,
+            "metrics": self.metrics,
+            "intervals": {name: list(ends) for name, ends in self.intervals().items()},
+            "texts": self.count,
+            "per_class": self.per_class(),
+            "confusion": self.confusion_dict(),
+            "calibration": {
+                "ece_uncalibrated": self.uncalibrated,
+                "ece": expected_calibration_error(confidence, right),
+                "bins": reliability(confidence, right),
+            },
+        }
+        if self.out_of_scope is not None:
+            kept = float((self.scores >= self.threshold).mean()) if self.threshold is not None else 1.0
+            answer["out_of_scope"] = {
+                "texts": len(self.out_of_scope.texts), "threshold": self.threshold, "in_scope_kept": kept,
+            }  # fmt: skip
+        return answer
+
+    def write_per_query(self, path: Path, against: ClassificationEvaluation | None = None) -> None:
+        """Write a row a text as Parquet, those out of scope last.
+
+        Columns: text, label, predicted (lists), probability (of the best class), scope_score, in_scope (whether the
+        head takes it for one of its classes), correct (of a text out of scope: that it was told as such), and
+        ``against:predicted``, ``against:probability``, ``against:correct`` for the other model.
+        """
+        known = [self._names(row) for row in self.labels]
+        columns: dict[str, Any] = {"text": list(self.texts), "label": known}
+        if self.out_of_scope is not None:
+            columns["text"] = columns["text"] + self.out_of_scope.texts
+            columns["label"] = known + [list(row) for row in self.out_of_scope.labels]
+        columns |= self._answers()
+        if against is not None:
+            other = against._answers()
+            columns |= {f"against:{name}": other[name] for name in ("predicted", "probability", "correct")}
+        pq.write_table(pa.table(columns), path)
+
+    def _names(self, row: Bools) -> list[str]:
+        return [self.classes[number] for number in np.flatnonzero(row)]
+
+    def _answers(self) -> dict[str, Any]:
+        chances, predicted, scores, other = self.probabilities, self.predicted, self.scores, self.out_of_scope
+        if other is not None:
+            chances = np.concatenate([chances, other.probabilities])
+            predicted = np.concatenate([predicted, decided(other.probabilities, self.several)])
+            scores = np.concatenate([scores, other.scores])
+        inside = scores >= (self.threshold if self.threshold is not None else -np.inf)
+        correct = np.concatenate([self.correct, ~inside[self.count :]])
+        return {
+            "predicted": [self._names(row) for row in predicted],
+            "probability": chances.max(1),
+            "scope_score": scores,
+            "in_scope": inside,
+            "correct": correct,
+        }
+
+    def compare(self, against: ClassificationEvaluation, *, seed: int = 0) -> dict[str, Comparison]:
+        """Statistic -> how this model differs from another on the same texts.
+
+        Intervals are of the difference, both models on the same resampled texts; the p-value is of a paired
+        randomisation test that exchanges the two models' answers text by text. A text is won by the model that alone
+        predicts it right; for ``nll`` and ``brier`` and calibration, where less is better, a smaller value is
+        "better".
+
+        Raises:
+            DataError: the two did not judge the same texts by the same classes.
+        """
+        same = self.texts == against.texts and self.classes == against.classes
+        if not same or not np.array_equal(self.labels, against.labels):
+            raise DataError(
+                f"{self.model} was scored on other texts or classes than {against.model}.",
+                hint="evaluate both on the same data and split, with heads trained on the same labels.",
+            )
+        shared = tuple(name for name in self.names if name in against.names)
+        ends = difference_intervals(self.tally, against.tally, shared, seed=seed)
+        chance = p_values(self.tally, against.tally, shared, seed=seed)
+        wins = int((self.correct & ~against.correct).sum())
+        losses = int((~self.correct & against.correct).sum())
+        own, other, found = self.metrics, against.metrics, {}
+        for name in shared:
+            low, high = ends[name]
+            lower = name in LOWER_IS_BETTER
+            verdict = verdict_of(chance[name], *((-high, -low) if lower else (low, high)))
+            found[name] = Comparison(
+                own[name] - other[name], low, high, chance[name], wins, losses, self.count - wins - losses, verdict
+            )
+        if OUT_OF_SCOPE in own and OUT_OF_SCOPE in other:
+            told = [one._answers()["correct"][self.count :].astype(np.float64) for one in (self, against)]
+            found[OUT_OF_SCOPE] = compare_scores(*told, seed=seed)
+        return found
+
+
+def decided(probabilities: Floats, several: bool) -> Bools:
+    """Which classes are predicted, (n, classes): the most probable one, or, of several, those above one half."""
+    if several:
+        return np.asarray(probabilities > 0.5)
+    chosen = np.zeros(probabilities.shape, bool)
+    chosen[np.arange(len(chosen)), probabilities.argmax(1)] = True
+    return chosen
+
+
+def _decisions(labels: Bools, predicted: Bools, probabilities: Floats, several: bool) -> tuple[Floats, Bools]:
+    """Confidence of each decision and whether it was right; of several classes each is a decision."""
+    if several:
+        return np.maximum(probabilities, 1 - probabilities).ravel(), (labels == predicted).ravel()
+    best = predicted.argmax(1)
+    rows = np.arange(len(labels))
+    return probabilities[rows, best], labels[rows, best]
+
+
+def evaluate_classification(
+    encoder: Encoder,
+    head: Classifier,
+    texts: pa.Table,
+    *,
+    data: str,
+    split: str = "test",
+    metrics: Sequence[str] = DEFAULT_STATISTICS,
+    out_of_scope: pa.Table | None = None,
+    show_progress: bool = False,
+) -> ClassificationEvaluation:
+    """What ``head`` says of labelled texts; they are encoded as documents, since none asks.
+
+    Texts with a label that the head does not know are judged as out of scope, not as wrong, and are told in the log. Of
+    several classes a label that is not known is left out, and the text stays.
+
+    Args:
+        encoder: of the texts.
+        head: on its vectors.
+        texts: columns text, labels.
+        data: name of the data, for the report.
+        split: name of the split.
+        metrics: names in `STATISTICS`.
+        out_of_scope: further texts that belong to no class; columns text, labels.
+        show_progress: on standard error.
+
+    Raises:
+        ConfigError: an unknown metric.
+        DataError: no text has a label that the head knows.
+    """
+    check_class_metrics(metrics)
+    number_of = {name: number for number, name in enumerate(head.classes)}
+    given = [tuple(row) for row in texts["labels"].to_pylist()]
+    hot = np.zeros((len(given), len(number_of)), bool)
+    for row, names in enumerate(given):
+        hot[row, [number_of[name] for name in names if name in number_of]] = True
+    unknown = np.array([any(name not in number_of for name in names) for names in given], bool)
+    inside = hot.any(1) | ~unknown if head.several else hot.any(1)
+    if not inside.any():
+        raise DataError(
+            f"{data}: split {split!r} has no text with a label that the head was trained on.",
+            hint="name another split; texts out of scope are judged beside it.",
+        )
+    if unknown.any():
+        strange = sorted({name for names in given for name in names if name not in number_of})
+        logger.warning(
+            "%s: %d texts of split %s have labels that the head does not know (%s): they are judged as out of scope",
+            data, int(unknown.sum()), split, ", ".join(strange[:5]) + (", ..." if len(strange) > 5 else ""),
+        )  # fmt: skip
+    all_texts = texts["text"].to_pylist()
+    other_texts = [all_texts[row] for row in np.flatnonzero(~inside).tolist()]
+    other_labels = [given[row] for row in np.flatnonzero(~inside).tolist()]
+    if out_of_scope is not None:
+        other_texts += out_of_scope["text"].to_pylist()
+        other_labels += [tuple(row) for row in out_of_scope["labels"].to_pylist()]
+    kept = [all_texts[row] for row in np.flatnonzero(inside).tolist()]
+    vectors = encoder.encode_documents([*kept, *other_texts], show_progress=show_progress)
+    chances, scores = head.probabilities(vectors), head.scope_scores(vectors)
+    plain = head.probabilities(vectors[: len(kept)], calibrated=False)
+    hot, first = hot[inside], slice(0, len(kept))
+    outside = OutOfScope(other_texts, other_labels, scores[len(kept) :], chances[len(kept) :]) if other_texts else None
+    return ClassificationEvaluation(
+        model=encoder.name,
+        data=data,
+        split=split,
+        names=tuple(metrics),
+        classes=head.classes,
+        several=head.several,
+        texts=kept,
+        labels=hot,
+        probabilities=chances[first],
+        scores=scores[first],
+        threshold=head.threshold,
+        uncalibrated=expected_calibration_error(*_decisions(hot, decided(plain, head.several), plain, head.several)),
+        out_of_scope=outside,
+    )

@@ -1,0 +1,194 @@
+"""Every metric of classification as a function of sums over texts.
+
+What a text adds to the sums (hits, predictions and labels by class, its bin of the reliability diagram, its losses) is
+a sparse row. So a thousand resamples, or exchanges of two models' answers, are one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.evaluation.calibration import BINS, bins_of
+from embedft.evaluation.significance import BLOCK_CELLS, ROUNDS
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+# Probabilities below this count as this much in the logarithm, as in scikit-learn's log_loss for float64.
+SMALLEST = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over texts, each with any leading axes, of which the metrics are functions.
+
+    Attributes:
+        hits, predicted, labelled: (..., classes): right predictions, predictions, labels.
+        correct: (...,), texts with all their labels right.
+        gaps: (..., bins), correct minus confidence of the decisions in each bin.
+        log_loss, square: (...,), of the texts.
+        texts, decisions: how many were summed.
+    """
+
+    hits: Floats
+    predicted: Floats
+    labelled: Floats
+    correct: Floats
+    gaps: Floats
+    log_loss: Floats
+    square: Floats
+    texts: int
+    decisions: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What each text adds to the sums, (texts, 3 classes + 3 + bins), sparse."""
+
+    rows: Any
+    classes: int
+    decisions: int
+
+    def sums(self, weights: Floats | None = None) -> Sums:
+        """The sums, of texts that count ``weights`` (..., texts) times each."""
+        rows = self.rows
+        found = np.asarray(rows.sum(0)).ravel() if weights is None else np.asarray((rows.T @ weights.T).T)
+        return self.split(found)
+
+    def split(self, found: Floats) -> Sums:
+        """Sums of whole rows, (..., columns), by what they are of."""
+        ends = np.cumsum([self.classes, self.classes, self.classes, 1, BINS, 1, 1])[:-1]
+        hits, predicted, labelled, correct, gaps, log_loss, square = np.split(found, ends, axis=-1)
+        texts = self.rows.shape[0]
+        return Sums(
+            hits, predicted, labelled, correct[..., 0], gaps, log_loss[..., 0], square[..., 0],
+            texts, texts * self.decisions,
+        )  # fmt: skip
+
+
+def tally(labels: Bools, predicted: Bools, probabilities: Floats, *, several: bool) -> Tally:
+    """What each text adds to the sums.
+
+    Args:
+        labels: (n, classes), True for what is right.
+        predicted: (n, classes).
+        probabilities: (n, classes).
+        several: whether a text may have several classes: then each class is a decision, with a confidence of its own.
+    """
+    from scipy.sparse import csr_array, hstack
+
+    rows, classes = labels.shape
+    number = np.arange(rows)
+    if several:
+        confidence, right = np.maximum(probabilities, 1 - probabilities), labels == predicted
+        own = np.where(labels, probabilities, 1 - probabilities)
+        log_loss = -np.log(np.clip(own, SMALLEST, 1)).sum(1)
+    else:
+        best = predicted.argmax(1)
+        confidence, right = probabilities[number, best][:, None], labels[number, best][:, None]
+        log_loss = -np.log(np.clip((probabilities * labels).sum(1), SMALLEST, 1))
+    square = ((probabilities - labels) ** 2).sum(1)
+    cells = number[:, None] * BINS + bins_of(confidence)
+    gaps = np.bincount(cells.ravel(), weights=(right - confidence).ravel(), minlength=rows * BINS).reshape(rows, BINS)
+    correct = (labels == predicted).all(1)
+    parts = [labels & predicted, predicted, labels, correct[:, None], gaps, log_loss[:, None], square[:, None]]
+    joined = hstack([csr_array(np.asarray(part, np.float64)) for part in parts], format="csr")
+    return Tally(joined, classes, classes if several else 1)
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """Their quotient, 0 where nothing is below."""
+    above, below = np.broadcast_arrays(above, below)
+    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+
+
+def f_score(sums: Sums) -> Floats:
+    """F1 of each class, (..., classes); 0 where neither labels nor predictions are."""
+    return ratio(2 * sums.hits, sums.predicted + sums.labelled)
+
+
+def _macro(values: Floats, sums: Sums) -> Floats:
+    """The mean over the classes that are labelled or predicted at all, as scikit-learn takes it."""
+    present = sums.predicted + sums.labelled > 0
+    return ratio((values * present).sum(-1), present.sum(-1))
+
+
+STATISTICS: dict[str, Callable[[Sums], Floats]] = {
+    "accuracy": lambda sums: sums.correct / sums.texts,
+    "precision": lambda sums: _macro(ratio(sums.hits, sums.predicted), sums),
+    "recall": lambda sums: _macro(ratio(sums.hits, sums.labelled), sums),
+    "macro_f1": lambda sums: _macro(f_score(sums), sums),
+    "micro_f1": lambda sums: ratio(2 * sums.hits.sum(-1), (sums.predicted + sums.labelled).sum(-1)),
+    "weighted_f1": lambda sums: ratio((f_score(sums) * sums.labelled).sum(-1), sums.labelled.sum(-1)),
+    "ece": lambda sums: np.abs(sums.gaps).sum(-1) / sums.decisions,
+    "nll": lambda sums: sums.log_loss / sums.texts,
+    "brier": lambda sums: sums.square / sums.texts,
+}
+LOWER_IS_BETTER = frozenset(("ece", "nll", "brier"))
+
+
+def _blocks(count: int) -> Iterator[int]:
+    size = max(min(ROUNDS, BLOCK_CELLS // 4 // max(count, 1)), 1)
+    for start in range(0, ROUNDS, size):
+        yield min(size, ROUNDS - start)
+
+
+def _resamples(count: int, seed: int) -> Iterator[Floats]:
+    """How often each text is drawn, with replacement, (block, count)."""
+    rng = np.random.default_rng(seed)
+    for size in _blocks(count):
+        drawn = rng.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+
+
+def _ends(values: list[Floats]) -> tuple[float, float]:
+    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def intervals(own: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Statistic -> 95 % percentile bootstrap interval over the texts."""
+    found: dict[str, list[Floats]] = {name: [] for name in names}
+    for weights in _resamples(own.rows.shape[0], seed):
+        sums = own.sums(weights)
+        for name in names:
+            found[name].append(STATISTICS[name](sums))
+    return {name: _ends(values) for name, values in found.items()}
+
+
+def difference_intervals(
+    own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Statistic -> 95 % bootstrap interval of (own - other), both on the same resampled texts."""
+    found: dict[str, list[Floats]] = {name: [] for name in names}
+    for weights in _resamples(own.rows.shape[0], seed):
+        first, second = own.sums(weights), other.sums(weights)
+        for name in names:
+            found[name].append(STATISTICS[name](first) - STATISTICS[name](second))
+    return {name: _ends(values) for name, values in found.items()}
+
+
+def p_values(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, float]:
+    """Statistic -> two-sided p-value of the paired randomisation test that exchanges the two answers text by text."""
+    count = own.rows.shape[0]
+    change = (other.rows - own.rows).tocsr()
+    moved = np.flatnonzero(np.diff(change.indptr))  # texts without a difference change nothing
+    change = change[moved]
+    first, second = np.asarray(own.rows.sum(0)).ravel(), np.asarray(other.rows.sum(0)).ravel()
+    observed = {
+        name: abs(float(STATISTICS[name](own.split(first)) - STATISTICS[name](other.split(second)))) - 1e-12
+        for name in names
+    }
+    extreme = dict.fromkeys(names, 0)
+    rng = np.random.default_rng(seed)
+    for size in _blocks(count):
+        exchanged = rng.integers(0, 2, (len(moved), size), dtype=np.int8).astype(np.float64)
+        shift = np.asarray(change.T @ exchanged).T if len(moved) else np.zeros((size, len(first)))
+        one, two = own.split(first + shift), other.split(second - shift)
+        for name in names:
+            extreme[name] += int((np.abs(STATISTICS[name](one) - STATISTICS[name](two)) >= observed[name]).sum())
+    return {name: (extreme[name] + 1) / (ROUNDS + 1) for name in names}
