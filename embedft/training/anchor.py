@@ -9,8 +9,9 @@ Source: Wortsman et al. 2022 (WiSE-FT), arXiv:2109.01903, section 3: one vector 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ import torch
 
 from embedft.config import AnchorConfig
 from embedft.encoder import Encoder
+from embedft.encoder.parts import TRANSFORMER, kind_of, listed_modules
 from embedft.evaluation import Evaluation, compare, evaluate_similarity
 
 if TYPE_CHECKING:
@@ -30,6 +32,35 @@ State = Mapping[str, "Tensor"]
 INTERVAL = 2 * 1.96
 # Spearman is printed and compared to this many digits: a loss of exactly max_drop is allowed.
 ROUNDING = 1e-9
+
+
+class FolderState(Mapping[str, "Tensor"]):
+    """The weights of a folder that `embedft.encoder.write_folder` wrote, read from disk one at a time.
+
+    Names are those of ``SentenceTransformer.state_dict()``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        self._files: dict[str, tuple[Any, str]] = {}
+        for number, (name, path) in enumerate(listed_modules(folder)):
+            file = path / "model.safetensors"
+            if file.is_file():
+                opened: Any = safe_open(file, framework="pt")
+                prefix = f"{number}.model." if kind_of(name) == TRANSFORMER else f"{number}."
+                self._files |= {prefix + key: (opened, key) for key in opened.keys()}  # noqa: SIM118 - no mapping
+
+    def __getitem__(self, name: str) -> Tensor:
+        file, key = self._files[name]
+        tensor: Tensor = file.get_tensor(key)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
 @dataclass(frozen=True)
@@ -95,8 +126,7 @@ def anchor(
     preferred as long as it is worse on dev by no more than one standard error of the difference between the two on the
     same queries or pairs (the rule of Breiman et al. 1984, section 3.4.3, for the size of a tree).
 
-    Beside the model's own weights only a tensor at a time is held in memory, if ``base`` and ``new`` are mappings that
-    read from disk, as those that `safetensors` opens.
+    Memory: the model's weights and those of ``base``; of ``new`` one tensor at a time, if it is a `FolderState`.
 
     Args:
         model: whose weights are replaced, in place.
