@@ -79,7 +79,7 @@ def histogram(counts: Sequence[int], low: float, high: float, caption: str) -> s
         f'<text x="0" y="{HEIGHT + 14}">{number(low)}</text>'
         f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end">{number(high)}</text>'
     )
-    return _figure(bars + axis + ends, WIDTH, HEIGHT + FOOT, caption)
+    return figure(bars + axis + ends, WIDTH, HEIGHT + FOOT, caption)
 
 
 def bars(values: Mapping[str, float], caption: str, most: int = 20) -> str:
@@ -98,10 +98,11 @@ def bars(values: Mapping[str, float], caption: str, most: int = 20) -> str:
             f'<text x="{LABEL_WIDTH + length + 4:.1f}" y="{y + 12}">{number(value)}</text>'
         )
     more = f", the {most} most frequent of {len(values)}" if len(values) > most else ""
-    return _figure("".join(parts), WIDTH, max(len(shown), 1) * ROW + 4, caption + more)
+    return figure("".join(parts), WIDTH, max(len(shown), 1) * ROW + 4, caption + more)
 
 
-def _figure(inner: str, width: int, height: int, caption: str) -> str:
+def figure(inner: str, width: int, height: int, caption: str) -> str:
+    """A drawing with its caption below."""
     return (
         f'<figure><svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(caption)}">{inner}</svg><figcaption>{escape(caption)}</figcaption></figure>'

@@ -1,0 +1,432 @@
+"""The search for settings: its space, its memory, and studies of real trials that are killed, resumed, and refused."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import GARDEN, heed_interrupts
+
+from embedft import RunConfig
+from embedft.errors import ArtifactError, ConfigError
+from embedft.training import tune
+from embedft.training.space import (
+    Choice,
+    Range,
+    check_space,
+    default_space,
+    parse_search,
+    read_space,
+    space_dict,
+    space_of,
+    with_values,
+)
+from embedft.training.study import Trial, TrialStore, best_of, importance, is_weak, suggest
+from embedft.training.trial import read_log
+from embedft.training.tuning import fill_in
+
+QUICK = {"max_steps": 4, "batch_size": 16, "eval_every": 2}
+SEARCHED = (
+    "training.learning_rate=1e-5..5e-4:log",
+    "training.batch_size=16,32,64",
+    "training.epochs=1..5",
+    "training.warmup=0.0..0.2:step=0.05",
+    "training.freeze=[],[embeddings]",
+)
+SPACE = dict(map(parse_search, SEARCHED))
+
+
+def config(path=GARDEN, **sections):
+    values = {"data": {"path": str(path)}, "training": QUICK, "model": {"precision": "float32"}}
+    for name, fields in sections.items():
+        values[name] = {**values.get(name, {}), **fields}
+    return RunConfig.model_validate(values)
+
+
+def quality(parameters):
+    """What a trial would come to: the learning rate decides, best near 1.3e-4; long trainings cost a little."""
+    return 1 - abs(math.log10(parameters["training.learning_rate"]) + 3.9) - 0.01 * parameters["training.epochs"]
+
+
+def search(number, trials=(), seed=0, space=SPACE, judge=quality):
+    """Trials up to ``number``, begun with ``trials``."""
+    trials = list(trials)
+    for place in range(len(trials), number):
+        parameters = suggest(space, trials, seed, place)
+        value = judge(parameters)
+        state = "failed" if value is None else "complete"
+        curve = () if value is None else ((10, value / 2), (20, value))
+        trials.append(Trial(place, state, value, parameters, 1.5, None if value else "no memory", curve))
+    return trials
+
+
+# The space
+
+
+def test_a_space_is_the_same_from_the_command_line_from_yaml_and_from_json(tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "training.learning_rate: {low: 1e-5, high: 5e-4, log: true}\n"
+        "training.batch_size: [16, 32, 64]\n"
+        "training.epochs: {low: 1, high: 5}\n"
+        "training.warmup: {low: 0.0, high: 0.2, step: 0.05}\n"
+        "training.freeze: [[], [embeddings]]\n"
+    )
+    assert read_space(tmp_path / "space.yaml") == SPACE
+    assert space_of(json.loads(json.dumps(space_dict(SPACE))), source="tune.json") == SPACE
+    assert SPACE["training.epochs"].whole
+    assert not SPACE["training.learning_rate"].whole
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("training.epochs", "needs the form"),
+        ("training.epochs=5..1", "5 is not below 1"),
+        ("training.epochs=1..5:lag", "has lag"),
+        ("training.warmup=0.0..0.2:log", "log needs a low above 0"),
+        ("training.epochs=1..5:step=9", "a step of 9 does not fit"),
+        ("training.batch_size=16", "has 1 value"),
+        ("training.batch_size=16,32,16", "names a value twice"),
+    ],
+)
+def test_a_search_that_says_nothing_usable_is_refused(text, named):
+    with pytest.raises(ConfigError, match=named):
+        parse_search(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "hint"),
+    [
+        ("training.learnin_rate=1e-5..1e-4", "unknown field 'training.learnin_rate'", "training.learning_rate"),
+        ("training.loss_options.scal=10.0..30.0", "which mnrl does not have", "training.loss_options.scale"),
+        ("training.batch_size=1..64", "'training.batch_size' is 1", "mend"),
+        ("training.batch_size=16.0..64.0", "holds fractions, the field whole numbers", "16..64"),
+        ("training.warmup=0..1", "just two whole numbers", "0.0..1.0"),
+        ("training.warmup=0.0..1.5", "'training.warmup' is 1.5", "mend"),
+        ("head.kind=linear,forest", "'head.kind' is 'forest'", "mend"),
+        ("training.seed=1..9", "decides what trials are judged on", "leave it out"),
+        ("evaluation.metric=ndcg@10,mrr@10", "decides what trials are judged on", "leave it out"),
+        ("data.dev_share=0.1,0.3", "decides what trials are judged on", "leave it out"),
+    ],
+)
+def test_a_field_that_cannot_be_searched_is_refused_before_the_first_trial(text, named, hint, tmp_path):
+    space = dict([parse_search(text)])
+    with pytest.raises(ConfigError, match=named) as refused:
+        check_space(space, config())
+    assert hint in refused.value.hint
+    with pytest.raises(ConfigError, match=named):
+        tune(config(), tmp_path / "tune", trials=2, space=space)
+    assert not (tmp_path / "tune").exists()
+
+
+def test_an_option_is_searched_if_one_of_the_searched_losses_has_it():
+    space = dict(map(parse_search, ("training.loss=mnrl,triplet", "training.loss_options.margin=0.1..0.5")))
+    check_space(space, config())
+
+
+def test_a_value_of_a_section_that_is_off_switches_it_on():
+    check_space({"training.lora.rank": Choice((8, 32))}, config())
+    assert with_values(config(), {"training.lora.rank": 8}, source="test").training.lora.rank == 8
+
+
+def test_by_default_the_settings_around_those_of_the_configuration_are_searched():
+    open_ended = RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": {"batch_size": 16}})
+    filled = fill_in(open_ended, rows=56)
+    assert filled.training.learning_rate == pytest.approx(0.08 / 384)
+    assert filled.training.epochs == 10, "100 steps of 4 an epoch would be 25, of which 10 are the most"
+    space = default_space(filled, rows=56)
+    assert space == {
+        "training.learning_rate": Range(4.2e-5, 1e-3, log=True),
+        "training.batch_size": Choice((8, 16, 32)),
+        "training.epochs": Range(5, 30),
+        "training.warmup": Range(0.0, 0.2),
+        "training.loss_options.scale": Range(8.0, 50.0, log=True),
+    }
+    check_space(space, open_ended)
+    assert "training.epochs" not in default_space(fill_in(config(), rows=56), rows=56), "max_steps is set"
+
+
+# The search
+
+
+def test_the_same_seed_draws_the_same_settings_also_where_it_was_interrupted():
+    whole = search(24)
+    assert search(24, trials=whole[:7]) == search(24, trials=whole[:17]) == whole
+    assert search(3, seed=1) != whole[:3]
+
+
+def test_a_search_finds_what_is_good_and_tells_which_field_made_it_good():
+    trials = search(40)
+    assert best_of(trials).value > best_of(trials[:10]).value
+    shares = importance(SPACE, trials)
+    assert max(shares, key=shares.get) == "training.learning_rate"
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importance(SPACE, trials[:11]) is None
+
+
+def test_values_stay_in_their_space():
+    for trial in search(30):
+        values = trial.parameters
+        assert 1e-5 <= values["training.learning_rate"] <= 5e-4
+        assert values["training.batch_size"] in (16, 32, 64)
+        assert values["training.epochs"] in range(1, 6) and isinstance(values["training.epochs"], int)
+        assert values["training.warmup"] in (0.0, 0.05, 0.1, 0.15, 0.2)
+        assert values["training.freeze"] in ([], ["embeddings"])
+
+
+def test_nothing_is_tried_twice_and_an_exhausted_space_is_told():
+    space = {"training.batch_size": Choice((16, 32, 64)), "training.symmetric": Choice((False, True))}
+    trials = search(6, space=space, judge=lambda parameters: parameters["training.batch_size"] / 64)
+    assert len({json.dumps(trial.parameters) for trial in trials}) == 6
+    assert suggest(space, trials, 0, 6) is None
+
+
+def test_settings_that_fail_are_left():
+    trials = search(60, judge=lambda values: None if values["training.batch_size"] == 64 else quality(values))
+    tried = [trial.parameters["training.batch_size"] == 64 for trial in trials]
+    assert sum(tried[30:]) < sum(tried[:30])
+
+
+def test_a_configuration_outside_the_space_is_no_obstacle():
+    first = Trial(0, "complete", 0.9, {**search(1)[0].parameters, "training.learning_rate": 0.5}, 1.0, None, ((1, 0.9),))
+    trials = search(14, trials=[first])
+    assert best_of(trials).number == 0 or best_of(trials).value > 0.9
+    assert importance(SPACE, trials) is not None
+
+
+def trial_of(*curve):
+    return Trial(0, "complete", max(curve), {}, 1.0, None, tuple(enumerate(curve, start=1)))
+
+
+def test_a_trial_is_weak_below_the_median_of_enough_trials_that_came_as_far():
+    others = [trial_of(0.3, 0.4 + place / 100, 0.5 + place / 100) for place in range(5)]
+    assert is_weak([0.3, 0.41, 0.45], others)
+    assert not is_weak([0.3, 0.43, 0.45], others[:3]), "a median of three says little"
+    assert not is_weak([0.0], others), "the first evaluation is in the warm-up"
+    assert not is_weak([0.3, 0.4, 0.52], others), "the median is not below the median"
+    assert not is_weak([0.3, 0.6, 0.1], others), "the best so far counts, as it does in a run"
+    assert not is_weak([0.1, 0.1, 0.1, 0.1], others), "nobody came as far"
+
+
+# The memory
+
+
+def test_trials_are_read_as_they_were_stored(tmp_path):
+    trials = [*search(3), Trial(3, "failed", None, {"training.freeze": ["x"]}, 0.1, "ü" * 5000)]
+    trials.append(Trial(4, "pruned", 0.25, trials[0].parameters, 2.0, "weak", ((3, 0.5), (6, 0.25))))
+    store = TrialStore(tmp_path / "study.db", SPACE)
+    for trial in trials:
+        store.add(trial)
+    store.close()
+    assert TrialStore(tmp_path / "study.db", SPACE).trials() == trials
+
+
+STORE_AND_TELL = """
+import sys
+from pathlib import Path
+from test_tuning import SPACE, search
+from embedft.training.study import TrialStore
+store = TrialStore(Path(sys.argv[1]), SPACE)
+for trial in search(9) * 1000:
+    store.add(trial)
+    print("stored", flush=True)
+"""
+
+
+def test_no_trial_that_was_stored_is_lost_by_a_kill(tmp_path):
+    told = 0
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", STORE_AND_TELL, tmp_path / "study.db"], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        for _ in range(3):
+            child.stdout.readline()
+        child.kill()
+        told += 3 + len(child.stdout.read().splitlines())
+        child.wait()
+        found = TrialStore(tmp_path / "study.db", SPACE).trials()
+        assert 0 <= len(found) - told <= 1, "at most one was stored and not told any more"
+        assert found == [search(9)[trial.number] for trial in found]
+        told = len(found)
+
+
+def test_a_damaged_memory_is_one_message(tmp_path):
+    (tmp_path / "study.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ArtifactError, match=r"study\.db: cannot be opened"):
+        TrialStore(tmp_path / "study.db", SPACE)
+
+
+def test_a_log_that_is_being_written_is_read_up_to_its_last_whole_line(tmp_path):
+    (tmp_path / "log").write_text('{"step": 1, "eval_x": 0.5}\n{"step": 2, "eval_x": NaN}\n{"step": 3, "ev')
+    assert [entry["step"] for entry in read_log(tmp_path / "log")] == [1, 2]
+    assert read_log(tmp_path / "nothing") == []
+
+
+# Studies of real trials
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study of two trials."""
+    seen = []
+    space = dict(map(parse_search, ("training.learning_rate=1e-5..5e-4:log",)))
+    result = tune(
+        config(), tmp_path_factory.mktemp("tune") / "tune", trials=2, space=space,
+        on_trial=lambda so_far: seen.append(len(so_far.trials)),
+    )  # fmt: skip
+    assert seen == [1, 2]
+    return result
+
+
+def record(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_trials_look_at_dev_and_the_best_is_judged_on_test(finished):
+    assert [trial.state for trial in finished.trials] == ["complete", "complete"]
+    for trial in finished.trials:
+        run = record(finished.tune / "trials" / f"{trial.number:04d}")
+        assert run["config"]["evaluation"]["split"] == "dev"
+        assert run["best"]["value"] == trial.value
+        assert run["base_value"] == finished.base_value
+        assert [step for step, _ in trial.curve] == [2, 4]
+    first, second = (record(finished.tune / "trials" / name)["config"]["training"] for name in ("0000", "0001"))
+    assert first["learning_rate"] is None, "the configuration as it is"
+    assert finished.trials[0].parameters["training.learning_rate"] == pytest.approx(0.08 / 384)
+    assert second["learning_rate"] == finished.trials[1].parameters["training.learning_rate"]
+    assert finished.final["split"] == "test"
+    assert finished.final["comparison"]["ndcg@10"]["verdict"] in ("better", "no difference", "worse")
+    best = record(finished.tune / "best")
+    assert best["best"]["value"] == finished.best.value == max(trial.value for trial in finished.trials)
+
+
+def test_only_the_best_model_is_kept(finished):
+    models = {path.parent.name for path in finished.tune.glob("trials/*/model")}
+    assert models == {f"{finished.best.number:04d}"}
+    assert len(list(finished.tune.glob("trials/*/train_log.jsonl"))) == 2
+
+
+def test_a_finished_study_is_read_again_and_other_settings_are_refused(finished):
+    stamp = (finished.tune / "best" / "run.json").stat().st_mtime_ns
+    again = tune(config(), finished.tune, trials=2, resume=True)
+    assert again.as_dict() == finished.as_dict()
+    assert (finished.tune / "best" / "run.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ConfigError, match=r"training\.max_steps was 4, now 5; seed was 0, now 7"):
+        tune(config(training={"max_steps": 5}), finished.tune, trials=2, seed=7, resume=True)
+    with pytest.raises(ArtifactError, match="exists already"):
+        tune(config(), finished.tune, trials=2)
+
+
+def test_changed_data_is_refused(finished, garden, tmp_path):
+    import shutil
+
+    study = shutil.copytree(finished.tune, tmp_path / "tune")
+    stored = json.loads((study / "tune.json").read_text())
+    stored["config"]["data"]["path"] = str(garden)
+    (study / "tune.json").write_text(json.dumps(stored))
+    with (garden / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "new", "text": "new"}\n')
+    with pytest.raises(ConfigError, match=r"data has changed since the study began: corpus\.jsonl"):
+        tune(config(garden), study, trials=2, resume=True)
+
+
+@pytest.mark.slow
+def test_trials_that_fail_are_noted_and_do_not_end_the_study(tmp_path):
+    space = {
+        # cosent is refused for this task; at 1e6 the weights are no numbers after a step.
+        "training.loss": Choice(("mnrl", "cosent")),
+        "training.learning_rate": Choice((2e-4, 1e6)),
+    }
+    result = tune(config(), tmp_path / "tune", trials=4, space=space)
+    by_values = {tuple(trial.parameters.values()): trial for trial in result.trials[1:]}
+    refused = [trial for (loss, _), trial in by_values.items() if loss == "cosent"]
+    assert {trial.state for trial in refused} == {"failed"}
+    assert all("training.loss is 'cosent'" in trial.reason for trial in refused)
+    assert result.final is not None
+    assert len(result.trials) == 4
+    for trial in result.trials:
+        assert trial.state != "complete" or trial.value >= result.base_value
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_killed_or_too_slow_is_noted(tmp_path):
+    result = tune(
+        config(), tmp_path / "tune", trials=2, space={"training.max_steps": Choice((4, 100_000))}, timeout=0.4
+    )
+    slow = result.trials[1]
+    assert (slow.state, slow.reason) == ("failed", "took longer than 0.4 minutes")
+    assert result.best.number == 0
+
+
+def test_a_configuration_that_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot be trained as it is: training\.loss is 'cosent'"):
+        tune(config(training={"loss": "cosent"}), tmp_path / "tune", trials=2)
+    assert not (tmp_path / "tune").exists()
+
+
+TUNE = """
+import sys
+from embedft import RunConfig
+from embedft.training import tune
+from embedft.training.space import parse_search
+space = dict(map(parse_search, ("training.learning_rate=1e-5..5e-4:log", "training.batch_size=8,16")))
+result = tune(RunConfig.model_validate_json(sys.argv[1]), sys.argv[2], trials=3, space=space,
+              resume=sys.argv[3] == "resume", show_progress=True)
+"""
+
+
+def processes_of(folder):
+    """Processes whose command names ``folder``."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in part for part in process.info["cmdline"] or ()):
+            found.append(process)
+    return found
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_loses_no_finished_trial_and_ends_as_an_uninterrupted_one(tmp_path):
+    def start(folder, how):
+        command = [sys.executable, "-c", TUNE, config().model_dump_json(), folder, how]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+
+    whole = start(tmp_path / "whole", "new")
+    assert whole.wait() == 0, whole.stderr.read()
+    study = tmp_path / "killed"
+    child = start(study, "new")
+    for line in child.stderr:
+        if line.startswith("trial 1 (2 of 3): ndcg@10"):
+            break
+    child.kill()
+    child.wait()
+    deadline = time.monotonic() + 20
+    while processes_of(study) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(study) == [], "the trial ends with its study"
+    stored = TrialStore(study / "study.db", {}).trials()
+    assert [trial.number for trial in stored] == [0]
+    with pytest.raises(ArtifactError, match="unfinished study"):
+        tune(config(), study, trials=3)
+    resumed = start(study, "resume")
+    for line in resumed.stderr:
+        if line.startswith("trial 1"):
+            break
+    with pytest.raises(ArtifactError, match="another process is tuning"):
+        tune(config(), study, trials=3, resume=True)
+    assert resumed.wait() == 0, resumed.stderr.read()
+    expected, found = (TrialStore(tmp_path / name / "study.db", {}).trials() for name in ("whole", "killed"))
+    assert len(found) == 3
+    assert found[0] == stored[0], "the finished trial is as it was"
+    assert [(trial.parameters, trial.value, trial.curve) for trial in found] == [
+        (trial.parameters, trial.value, trial.curve) for trial in expected
+    ]
+    metrics = [json.loads((tmp_path / name / "best" / "metrics.json").read_text()) for name in ("whole", "killed")]
+    assert metrics[0]["metrics"] == metrics[1]["metrics"]
+    assert signal.SIGKILL == -child.returncode
