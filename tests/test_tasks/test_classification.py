@@ -1,0 +1,80 @@
+"""What classification refuses before a step is trained, and what it tells."""
+
+import logging
+
+import pytest
+from labelled_texts import FORMS, rows, write
+
+from embedft.config import DataConfig
+from embedft.errors import DataError
+from embedft.tasks.classification import TASK
+
+
+def prepared(path, **more):
+    config = DataConfig(path=path, **more)
+    return TASK.prepare(TASK.read(config), config, 0)
+
+
+@pytest.fixture
+def heard(caplog):
+    """The warnings of embedft, whatever the command line has set up before."""
+    logger = logging.getLogger("embedft")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_a_dev_split_is_held_out_with_its_share_of_each_class(tmp_path):
+    data = prepared(write(tmp_path / "data"), dev_share=0.25)
+    counts = {name: sorted(row[0] for row in table["labels"].to_pylist()) for name, table in data.splits.items()}
+    assert {len(counts["train"]), len(counts["dev"])} == {36, 12}
+    assert {counts["dev"].count(topic) for topic in FORMS} == {4}
+    assert TASK.size(data, "dev") == "12 texts of 3 classes"
+    assert set(TASK.dev_view(data, 0, 0).splits) == {"train", "dev"}
+
+
+def test_training_rows_have_numbers_or_lists_of_0_and_1(tmp_path):
+    one = TASK.training_rows(prepared(write(tmp_path / "one"))).to_pylist()
+    assert {row["label"] for row in one} == {0, 1, 2}
+    many = TASK.training_rows(prepared(write(tmp_path / "many", several=True))).to_pylist()
+    assert {len(row["label"]) for row in many} == {4}
+    assert {value for row in many for value in row["label"]} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ([{"text": f"text {n}", "label": "same"} for n in range(5)], "all 5 texts of train have one label, 'same'"),
+        ([*rows()[:30], {"text": "what is this", "label": "odd"}], "1 classes of train have one text each: 'odd'"),
+    ],
+)
+def test_classes_that_cannot_be_learned_are_refused(tmp_path, train, said):
+    with pytest.raises(DataError, match=said) as caught:
+        prepared(write(tmp_path / "data", train=train))
+    assert caught.value.hint
+
+
+def test_other_data_is_refused(garden):
+    with pytest.raises(DataError, match="holds retrieval; classification is trained on labelled texts"):
+        TASK.read(DataConfig(path=garden))
+
+
+def test_leakage_is_reported_dropped_or_refused(tmp_path):
+    every = rows()
+    path = write(tmp_path / "data", train=every[:48], test=every[45:])
+    assert sum(leak.count for leak in TASK.leakage(TASK.read(DataConfig(path=path)))) >= 3
+    with pytest.raises(DataError, match="the training split leaks"):
+        prepared(path, leakage="fail")
+    data = prepared(path, leakage="drop")
+    assert not set(data.splits["train"]["text"].to_pylist()) & set(data.splits["test"]["text"].to_pylist())
+
+
+def test_labels_of_the_test_alone_are_told_and_judged_as_out_of_scope(tmp_path, encoder, heard):
+    other = [{"text": f"how much is {n} and {n}", "label": "oos"} for n in range(5)]
+    data = prepared(write(tmp_path / "data", oos_test=other))
+    assert "split oos_test has 1 labels that are not in train ('oos'): its 5 texts" in heard.text
+    found = TASK.evaluate(encoder, data, "test", ["accuracy", "macro_f1"], show_progress=False)
+    assert set(found.metrics) == {"accuracy", "macro_f1", "oos_recall", "oos_auroc"}
+    assert found.count == 24 and found.metrics["accuracy"] > 0.8
+    assert found.as_dict()["out_of_scope"]["texts"] == 5
+    assert found.metrics["oos_auroc"] > 0.8
