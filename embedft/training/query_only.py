@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
@@ -119,7 +118,7 @@ class Frozen:
     """What does not change while queries are trained: the vectors of documents, and how dev is judged by them.
 
     Attributes:
-        rows: the training rows, with their numbers in a column ``row``.
+        rows: of training.
         dev: the data of dev.
         dev_queries: the texts of its judged queries.
         training_documents: vectors of the positives and negatives of the rows.
@@ -127,12 +126,10 @@ class Frozen:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        rows = job.sets[0].rows
-        self.rows = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
+        rows = self.rows = job.sets[0].rows
         self.dev = job.task.dev_view(job.data, job.config.evaluation.dev_documents, job.config.training.seed)
         self._dev_ids, self.dev_queries = self.dev.judged_queries("dev")
-        negatives, _ = negatives_of(rows)
-        trained = list(dict.fromkeys([*rows["positive"].to_pylist(), *negatives.to_pylist()]))
+        trained = training_texts(rows)
         texts = [*trained, *self.dev.document_texts()]
         self.folder = job.directory.checkpoints
         if is_main():
@@ -164,6 +161,12 @@ class Frozen:
         base = self.job.base
         path, prompt = self.folder / DOCUMENT_VECTORS, base.prompts["document"]
         return StoredVectors.write(path, base, texts, prompt, show_progress=self.job.show_progress)
+
+
+def training_texts(rows: pa.Table) -> list[str]:
+    """The distinct positives and negatives of training rows, in the order in which their vectors are stored."""
+    negatives, _ = negatives_of(rows)
+    return list(dict.fromkeys([*rows["positive"].to_pylist(), *negatives.to_pylist()]))
 
 
 class QueryCollator:
@@ -219,7 +222,6 @@ def _tower(job: Job, stored: Frozen, base_value: float) -> tuple[int, float, Sen
     settings = job.config.training
     modules = copy.deepcopy(job.base.query_side.sentence_transformer)
     tower = job.base.query_side.of(modules, job.config.model.precision)
-    own = replace(job.sets[0], rows=stored.rows)
 
     def score(candidate: Encoder) -> dict[str, float]:
         return {job.metric: stored.dev_value(candidate.encode_queries(stored.dev_queries))}
@@ -227,10 +229,10 @@ def _tower(job: Job, stored: Frozen, base_value: float) -> tuple[int, float, Sen
     steps = total_steps(job)
     checkpoint = newest_checkpoint(stored.folder)
     with progress("training", steps, "steps", enabled=job.show_progress) as advance:
-        trainer = make_trainer(replace(job, base=tower, sets=[own]), steps, score, advance)
+        trainer = make_trainer(replace(job, base=tower), steps, score, advance)
         objective = StoredRanking(stored.candidates, scale=stored.scale)
         trainer.loss = VectorLoss(objective, modules, dims=[job.base.truncate_dim])
-        trainer.data_collator = SetCollator({own.name: QueryCollator(tower, settings.max_length)})
+        trainer.data_collator = SetCollator({job.sets[0].name: QueryCollator(tower, settings.max_length)})
         state = ended_state(checkpoint, job.metric, settings.patience, steps) if checkpoint else None
         if state is None:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
