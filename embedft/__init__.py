@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from embedft.errors import EmbedftError
     from embedft.evaluation import compare, evaluate_retrieval
     from embedft.index import Hit, Index
+    from embedft.integrations.scikit_learn import EmbeddingClassifier
     from embedft.training import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "EmbedftError": "embedft.errors",
+    "EmbeddingClassifier": "embedft.integrations.scikit_learn",
     "Encoder": "embedft.encoder",
     "Hit": "embedft.index",
     "Index": "embedft.index",
@@ -32,6 +34,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EmbeddingClassifier",
     "EmbedftError",
     "Encoder",
     "Hit",

@@ -13,6 +13,7 @@ import click
 
 from embedft import __version__
 from embedft.cli.augment import augment
+from embedft.cli.classify import classify
 from embedft.cli.data import data
 from embedft.cli.demo import demo
 from embedft.cli.encode import encode
@@ -52,7 +53,7 @@ def cli(quiet: bool) -> None:
 
 data.add_command(pairs)
 data.add_command(augment)
-for command in (demo, data, plan, train, tune, evaluate, encode, index, search):
+for command in (demo, data, plan, train, tune, evaluate, classify, encode, index, search):
     cli.add_command(command)
 
 
