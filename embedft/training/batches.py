@@ -165,7 +165,8 @@ class ScoredCollator:
 class SetCollator:
     """Batches of one or several sets: each by the collator of its set, with its name and its rows.
 
-    Sampler and collator work in lockstep (no worker processes), so the sampler's ``batch`` is the one being collated.
+    Rows have their number in the set as ``row``. Sampler and collator work in lockstep (no worker processes), so the
+    sampler's ``batch`` is the one being collated.
     """
 
     valid_label_columns = ("label",)
@@ -175,10 +176,11 @@ class SetCollator:
         self.sampler: SeededBatchSampler | MixedBatchSampler | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """As the set's collator, and ``dataset_name`` where there are several."""
+        """As the set's collator, with the ``rows``, and ``dataset_name`` where there are several sets."""
         name = rows[0].get("dataset_name") or next(iter(self.collators))
         number = self.sampler.batch if self.sampler is not None else 0
         batch: dict[str, Any] = self.collators[name](rows, number)
+        batch["rows"] = torch.tensor([row["row"] for row in rows])
         return batch | ({"dataset_name": name} if len(self.collators) > 1 else {})
 
 

@@ -7,18 +7,26 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
 from embedft.artifacts import atomic_directory
-from embedft.encoder import Encoder, fast_bfloat16, write_folder
+from embedft.encoder import Encoder, fast_bfloat16, open_modules, write_folder
 from embedft.errors import DataError
 from embedft.progress import Advance, progress
+from embedft.training.guide import open_guide
 from embedft.training.job import Job, open_base
-from embedft.training.losses import build_loss
+from embedft.training.losses import LOSSES, build_loss
+from embedft.training.masks import PairSet
 from embedft.training.processes import is_main, wait, world_size
+from embedft.training.trackers import tracked_in
 
 if TYPE_CHECKING:
     from transformers import TrainerState
 
+    from embedft.training.sets import TrainingSet
     from embedft.training.trainer import PairTrainer
+    from embedft.training.vectorloss import VectorLoss
 
 logger = logging.getLogger("embedft")
 
@@ -60,7 +68,10 @@ def fit(job: Job) -> None:
         sum(part.rows.num_rows for part in job.sets), steps, rows_a_step(job), job.task.size(dev, "dev"), metric,
         base_value,
     )  # fmt: skip
-    with progress("training", steps, "steps", enabled=job.show_progress) as advance:
+    with (
+        tracked_in(directory.path / "trackers", settings.report_to),
+        progress("training", steps, "steps", enabled=job.show_progress) as advance,
+    ):
         trainer = make_trainer(job, steps, score, advance)
         # A run that was killed between its last checkpoint and its model has nothing left to train.
         state = ended_state(checkpoint, metric, settings.patience, steps) if checkpoint else None
@@ -113,7 +124,11 @@ def make_trainer(job: Job, steps: int, score: Callable[[Encoder], dict[str, floa
     """The trainer of a job, ready to begin."""
     from datasets import Dataset, DatasetDict
 
+    from embedft.training.alarms import Alarms
     from embedft.training.batches import PairCollator, ScoredCollator, SetCollator
+    from embedft.training.checkpoint import TrainedWeights
+    from embedft.training.parameters import require_trainable
+    from embedft.training.prepare import prepare_model
     from embedft.training.trainer import DevEvaluator, PairTrainer, RunCallback, training_arguments
 
     settings, base = job.config.training, job.base
@@ -130,36 +145,74 @@ def make_trainer(job: Job, steps: int, score: Callable[[Encoder], dict[str, floa
         bf16=precision != "float32" and (precision == "bfloat16" or fast_bfloat16(device)),
         use_cpu=device == "cpu",
     )
-    losses = {
-        part.name: build_loss(part.loss, part.options, model, base.truncate_dim, gradient_cache=settings.gradient_cache)
-        for part in job.sets
-    }
+    prepare_model(model, settings)
+    losses = {part.name: _loss_of(part, job) for part in job.sets}
+    alone = len(job.sets) == 1
+    loss = losses[job.sets[0].name] if alone else losses
+    require_trainable(model, loss)
+    trained = TrainedWeights(model, loss, settings.ema)
     collators = {
         part.name: (ScoredCollator if part.scored else PairCollator)(base, settings.max_length) for part in job.sets
     }
-    datasets = {part.name: Dataset(part.rows) for part in job.sets}
-    alone = len(job.sets) == 1
+    datasets = {part.name: Dataset(_numbered(part.rows)) for part in job.sets}
     return PairTrainer(
         encoder=base,
-        mixing_temperature=settings.mixing_temperature,
+        settings=settings,
+        trained=trained,
+        alarms=Alarms(model, _text_of(job)),
         args=arguments,
         data_collator=SetCollator(collators),
         train_dataset=datasets[job.sets[0].name] if alone else DatasetDict(datasets),
-        loss=losses[job.sets[0].name] if alone else losses,
-        evaluator=DevEvaluator(score, base, precision),
+        loss=loss,
+        evaluator=DevEvaluator(score, base, trained, precision),
         callbacks=[RunCallback(log=job.directory.log, metric=job.metric, patience=settings.patience, advance=advance)],
     )
 
 
+def _loss_of(part: TrainingSet, job: Job) -> VectorLoss:
+    """The loss of a set of rows, with its guide and the positives that are known."""
+    settings, base = job.config.training, job.base
+    entry = LOSSES[part.loss]
+    guide = None
+    if entry.guided and settings.guide is not None:
+        guide = open_guide(
+            settings.guide,
+            part.rows,
+            job.directory.checkpoints / "guide" / part.name,
+            device=job.config.model.device,
+            precision=job.config.model.precision,
+            show_progress=job.show_progress,
+        )
+    return build_loss(
+        part.loss,
+        part.options,
+        base.sentence_transformer,
+        base.truncate_dim,
+        gradient_cache=settings.gradient_cache and entry.cached,
+        matryoshka=settings.matryoshka,
+        guide=guide,
+        known=PairSet.positives(part.rows) if entry.masked else None,
+    )
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    """The rows with their numbers, so that a batch can say which they are."""
+    return rows.append_column("row", pa.array(np.arange(rows.num_rows)))
+
+
+def _text_of(job: Job) -> Callable[[str | None, int], str]:
+    """From the name of a set and the number of a row to its first text."""
+    firsts = {part.name: part.rows.column(0) for part in job.sets}
+    own = job.sets[0].name
+    return lambda name, row: str(firsts[name or own][row].as_py())
+
+
 def _keep_best(job: Job, state: TrainerState, base_value: float) -> None:
     """Write the weights of the step that was best on dev; the base model's where none was better."""
-    from embedft.training.trainer import load_weights
-
     base, metric = job.base, job.metric
-    model = base.sentence_transformer
     best_step, best_value = int(state.best_global_step or 0), state.best_metric
     if best_value is not None and best_value > base_value:
-        load_weights(model, job.directory.checkpoints / f"checkpoint-{best_step}")
+        model = open_modules(job.directory.checkpoints / f"checkpoint-{best_step}", "cpu")
     else:
         best_step, best_value = 0, base_value
         logger.warning(

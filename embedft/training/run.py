@@ -20,6 +20,7 @@ from embedft.tasks import Task, get_task
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
 from embedft.training.losses import check_loss
+from embedft.training.prepare import check_preparation
 from embedft.training.processes import is_main, join, wait
 from embedft.training.rundir import RunDirectory, environment
 from embedft.training.sets import further_sets, own_set
@@ -123,11 +124,15 @@ def check(config: RunConfig) -> None:
     task = get_task(config.task)
     task.check_metrics(wanted_metrics(config, task))
     training = config.training
+    check_preparation(training)
     check_loss(
         training.loss or task.losses[0],
         training.loss_options,
         tuple(task.losses),
         gradient_cache=training.gradient_cache,
+        gradient_checkpointing=training.gradient_checkpointing,
+        matryoshka=training.matryoshka,
+        guide=training.guide,
     )
 
 

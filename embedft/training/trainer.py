@@ -19,7 +19,10 @@ from embedft.config import TrainingConfig
 from embedft.encoder import Encoder, open_modules, write_folder
 from embedft.encoder.differentiable import flat_transformer
 from embedft.progress import Advance
+from embedft.training.alarms import Alarms
 from embedft.training.batches import MixedBatchSampler, SeededBatchSampler
+from embedft.training.checkpoint import TrainedWeights
+from embedft.training.parameters import parameter_groups
 from embedft.training.processes import average_gradients, world_size
 
 # Written last into a checkpoint: one without it was cut off and is never resumed from.
@@ -28,17 +31,27 @@ LOG_EVERY = 10
 
 
 class PairTrainer(SentenceTransformerTrainer):
-    """Trains on one or several sets of rows, in batches that depend on seed and epoch alone."""
+    """Trains on one or several sets of rows, in batches that depend on seed and epoch alone.
 
-    def __init__(self, *, encoder: Encoder, mixing_temperature: float = 1.0, **kwargs: Any) -> None:
-        self.encoder = encoder
-        self.mixing_temperature = mixing_temperature
+    Args:
+        encoder: whose modules are trained.
+        settings: of the training.
+        trained: the weights that change, and how they are judged and kept.
+        alarms: look at each batch.
+        kwargs: of sentence-transformers' trainer.
+    """
+
+    def __init__(
+        self, *, encoder: Encoder, settings: TrainingConfig, trained: TrainedWeights, alarms: Alarms, **kwargs: Any
+    ) -> None:
+        self.encoder, self.settings, self.trained, self.alarms = encoder, settings, trained, alarms
         # One process, one device: several GPUs in one process would be wrapped by DataParallel, which the loss cannot
         # look into.
         kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)
         # Tried out here: what it has to say belongs before the first step.
         flat_transformer(encoder.sentence_transformer)
-        super().__init__(model=encoder.sentence_transformer, **kwargs)
+        callbacks = [*kwargs.pop("callbacks"), alarms, *([trained.mean] if trained.mean else [])]
+        super().__init__(model=encoder.sentence_transformer, callbacks=callbacks, **kwargs)
         # Not wrapped for several processes: see `average_gradients`.
         self.accelerator.prepare_model = lambda model, **_: model
         # It prints the log to standard output, which belongs to results.
@@ -52,9 +65,35 @@ class PairTrainer(SentenceTransformerTrainer):
 
     def get_multi_dataset_batch_sampler(self, dataset: Any, batch_samplers: Any, **_: Any) -> MixedBatchSampler:
         """Batches of all sets, mixed by temperature."""
-        sampler = MixedBatchSampler(dataset, batch_samplers, seed=self.args.seed, temperature=self.mixing_temperature)
+        sampler = MixedBatchSampler(
+            dataset, batch_samplers, seed=self.args.seed, temperature=self.settings.mixing_temperature
+        )
         self.data_collator.sampler = sampler
         return sampler
+
+    def get_optimizer_cls_and_kwargs(self, args: Any, model: Any = None) -> tuple[Any, Any]:
+        """AdamW on groups with the learning rate of each layer."""
+        optimizer, options = super().get_optimizer_cls_and_kwargs(args, model)
+        options["optimizer_dict"] = parameter_groups(
+            self.model,
+            self.loss,
+            learning_rate=args.learning_rate,
+            weight_decay=args.weight_decay,
+            layer_decay=self.settings.layer_decay,
+        )
+        return optimizer, options
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of a batch, watched by the alarms; raises TrainingError."""
+        rows, name = inputs.pop("rows"), inputs.get("dataset_name")
+        with self.alarms.watching(self.state.global_step + 1, rows, name):
+            loss = super().compute_loss(model, inputs, *args, **kwargs)
+        self.alarms.check(loss)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """What is logged of a step, with the cosines of its last batch."""
+        super().log(logs | self.alarms.figures() if "loss" in logs else logs, start_time)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One batch forwards and backwards; where several processes train, with their mean gradients."""
@@ -79,19 +118,29 @@ class PairTrainer(SentenceTransformerTrainer):
         # Without training_args.bin, which is a pickle; run.json holds the configuration.
         folder = Path(output_dir or self.args.output_dir)
         encoder = self.encoder
-        write_folder(self.model, folder, max_length=encoder.max_length, truncate_dim=encoder.truncate_dim)
+        with self.trained.judged() as model:
+            write_folder(model, folder, max_length=encoder.max_length, truncate_dim=encoder.truncate_dim)
+        self.trained.write(folder)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        if self.trained.read(Path(checkpoint_path)):
+            super()._load_from_checkpoint(checkpoint_path)
 
 
 class DevEvaluator(BaseEvaluator):
     """Scores the weights in training; the trainer calls it as it calls sentence-transformers' evaluators."""
 
-    def __init__(self, score: Callable[[Encoder], dict[str, float]], encoder: Encoder, precision: Any) -> None:
+    def __init__(
+        self, score: Callable[[Encoder], dict[str, float]], encoder: Encoder, trained: TrainedWeights, precision: Any
+    ) -> None:
         super().__init__()
-        self.score, self.encoder, self.precision = score, encoder, precision
+        self.score, self.encoder, self.trained, self.precision = score, encoder, trained, precision
 
-    def __call__(self, model: Any, **_: Any) -> dict[str, float]:
+    def __call__(self, _model: Any, **_: Any) -> dict[str, float]:
         """Metric name -> value."""
-        return self.score(self.encoder.of(model, self.precision))
+        with self.trained.judged() as model:
+            candidate = self.encoder.of(model, self.precision)
+        return self.score(candidate)
 
 
 class RunCallback(TrainerCallback):
