@@ -3,12 +3,14 @@
 import pytest
 import torch
 from families import FAMILIES, saved
+from loss_cases import CASE_IDS, CASES, assert_equal_losses, guide_of, small, value_and_gradients
+from loss_cases import batch_of as columns_of
 
 from embedft.encoder import Encoder
 from embedft.encoder.differentiable import flat_transformer
 from embedft.training.batches import PairCollator
 from embedft.training.cache import cached_loss
-from embedft.training.losses import build_loss
+from embedft.training.losses import LOSSES, build_loss
 
 PAIRS = [
     {"anchor": f"question {number} about ferns", "positive": f"answer {number} " * (1 + 7 * number), "negatives": []}
@@ -33,17 +35,35 @@ def gradients_of(model, loss):
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-def test_loss_and_gradients_are_those_without_a_cache(trained):
-    model = trained.sentence_transformer
+CACHED = [
+    pytest.param(*case[:3], id=name) for case, name in zip(CASES, CASE_IDS, strict=True) if LOSSES[case[0]].cached
+]
+
+
+@pytest.mark.parametrize(("name", "options", "rows"), CACHED)
+def test_value_and_gradients_are_those_without_a_cache(tmp_path, name, options, rows):
+    encoder = small(tmp_path)
+    model = encoder.sentence_transformer
+    guide = guide_of(tmp_path)[1] if LOSSES[name].guided else None
+    features, labels = columns_of(encoder, rows)
+    plain = build_loss(name, options, model, guide=guide)
+    cached = build_loss(name, options, model, guide=guide, gradient_cache=True)
+    expected, found = (value_and_gradients(loss, features, labels) for loss in (plain, cached))
+    assert found[1].keys() == expected[1].keys()
+    assert ("objective.log_scale" in found[1]) == ("learn_scale" in options)
+    assert_equal_losses(found, expected)
+
+
+def test_gradients_of_a_loss_of_its_own_add_up(trained):
+    """As under gradient accumulation."""
     features, labels = batch_of(trained)
-    plain = build_loss("mnrl", {}, model)(features, labels)
-    cached = build_loss("mnrl", {}, model, gradient_cache=True)(features, labels)
-    torch.testing.assert_close(cached.detach(), plain.detach())
-    expected = gradients_of(model, plain)
-    found = gradients_of(model, cached)
-    assert found.keys() == expected.keys()
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
+    found = []
+    for cached in (False, True):
+        loss = build_loss("mnrl", {"learn_scale": True}, trained.sentence_transformer, gradient_cache=cached)
+        for share in (1, 3):
+            (loss(features, labels) / share).backward()
+        found.append(loss.own_weights()["log_scale"].grad)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("budget", [1, 50, 333, 10_000])
