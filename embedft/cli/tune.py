@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from embedft.training.study import Trial
 
 STATE_STYLES = {"complete": "", "pruned": "yellow", "failed": "red"}
-# A table of a trial's parameters reads no further than that.
+# Characters of the reason why a trial failed; its .log has all of it.
 REASON = 90
 
 
@@ -156,11 +156,12 @@ def _print(result: TuneResult, directory: Any) -> None:
     from rich.table import Table
 
     from embedft.cli.output import console
+    from embedft.reports.tuning import short_names
 
     out = console()
     table = Table()
-    for heading in ("trial", "state", result.metric, *result.space, "seconds"):
-        table.add_column(heading.rpartition(".")[2], justify="left" if heading == "state" else "right")
+    for heading in ("trial", "state", result.metric, *short_names(result.space), "seconds"):
+        table.add_column(heading, justify="left" if heading == "state" else "right")
     for trial in sorted(result.trials, key=_rank):
         table.add_row(*_row(trial, result))
     out.print(table)

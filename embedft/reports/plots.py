@@ -27,7 +27,7 @@ class Axis:
     def __init__(self, values: Sequence[float], start: float, end: float, *, log: bool = False) -> None:
         self.low, self.high = min(values, default=0.0), max(values, default=1.0)
         self.log = log and self.low > 0
-        if self.low == self.high:
+        if self.high - self.low <= 1e-8 * abs(self.high):
             spread = abs(self.low) * 0.1 or 1.0
             self.low, self.high = (self.low / 2, self.high * 2) if self.log else (self.low - spread, self.high + spread)
         self.start, self.end = start, end
@@ -50,8 +50,9 @@ class Axis:
             step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
             first = math.ceil(self.low / step - 1e-9)
             found = [place * step for place in range(first, first + 2 * TICKS + 2)]
-        slack = 1e-9 * abs(self.high)
-        return [float(f"{value:.12g}") for value in found if self.low - slack <= value <= self.high + slack]
+        slack = 1e-9 * (self.low if self.log else self.high - self.low)
+        rounded = [float(f"{value:.12g}") for value in found]
+        return [value for value in rounded if self.low - slack <= value <= self.high + slack]
 
 
 def curves(lines: Sequence[tuple[str, Points]], caption: str, *, strong: int | None = None) -> str:
@@ -83,15 +84,20 @@ def history(values: Sequence[tuple[float, float, str, bool]], best: Points, capt
     return figure(_grid(across, up) + line + dots, WIDTH, HEIGHT, caption)
 
 
-def points(values: Sequence[tuple[Any, float, str, bool]], caption: str, *, log: bool = False) -> str:
-    """Points (x, y, what to say, whether it is whole) over numbers, or over names where an x is no number."""
+def points(
+    values: Sequence[tuple[Any, float, str, bool]], caption: str, *, log: bool = False, order: Sequence[str] = ()
+) -> str:
+    """Points (x, y, what to say when pointed at, whether it is whole).
+
+    Args:
+        values: x is a number, or a name if there is an ``order``.
+        caption: what stands below.
+        log: x in its logarithm.
+        order: names that stand along x; others that occur follow.
+    """
     heights = [y for _, y, *_ in values]
-    if all(isinstance(x, int | float) and not isinstance(x, bool) for x, *_ in values):
-        across, up = _axes([x for x, *_ in values], heights, log=log)
-        places = [across(x) for x, *_ in values]
-        grid = _grid(across, up)
-    else:
-        names = list(dict.fromkeys(str(x) for x, *_ in values))
+    if order:
+        names = list(dict.fromkeys([*order, *(str(x) for x, *_ in values)]))
         across, up = _axes([-0.5, len(names) - 0.5], heights)
         places = [across(names.index(str(x))) for x, *_ in values]
         grid = _grid(None, up) + "".join(
@@ -99,6 +105,10 @@ def points(values: Sequence[tuple[Any, float, str, bool]], caption: str, *, log:
             f"{escape(_cut(name, 36 // len(names)))}</text>"
             for place, name in enumerate(names)
         )
+    else:
+        across, up = _axes([x for x, *_ in values], heights, log=log)
+        places = [across(x) for x, *_ in values]
+        grid = _grid(across, up)
     dots = "".join(
         _dot(place, up(y), said, style=_dot_style(whole))
         for place, (_, y, said, whole) in zip(places, values, strict=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from embedft.reports.page import bars, page, table
 from embedft.reports.plots import curves, history, points
 
 if TYPE_CHECKING:
-    # At run time it would bring torch along, which no page needs.
     from embedft.training import TuneResult
     from embedft.training.study import Trial
 
@@ -38,6 +38,10 @@ def _body(result: TuneResult) -> Iterator[str]:
     yield "</div>"
     yield "<h2>All trials</h2>"
     yield _trials(result)
+    reasons = [(trial.number, trial.state, trial.reason[:REASON]) for trial in result.trials if trial.reason]
+    if reasons:
+        yield "<h2>Why trials failed or were ended early</h2>"
+        yield table(("trial", "state", "reason"), reasons)
 
 
 def _best(result: TuneResult) -> Iterator[str]:
@@ -113,34 +117,51 @@ def _importance(result: TuneResult) -> Iterator[str]:
 
 
 def _slices(result: TuneResult) -> Iterator[str]:
+    # Not above: it would bring torch along, which other pages do not need; who has a result has loaded it.
+    from embedft.training.space import Choice
+
     for name, parameter in result.space.items():
         found = [
             (trial.parameters.get(name), trial.value, _said(trial), trial.state == "complete")
             for trial in result.trials
             if trial.value is not None
         ]
-        if getattr(parameter, "values", None) is not None:
+        if isinstance(parameter, Choice):
+            order = [_shown(value) or "none" for value in parameter.values]
             found = [(_shown(x) or "none", y, said, whole) for x, y, said, whole in found]
-        found = [entry for entry in found if entry[0] is not None]
-        if found:
-            caption = f"{name}{', logarithmic' if getattr(parameter, 'log', False) else ''}"
-            yield points(found, caption, log=getattr(parameter, "log", False))
+            yield points(found, name, order=order)
+        elif found := [entry for entry in found if isinstance(entry[0], int | float)]:
+            yield points(found, f"{name}{', logarithmic' if parameter.log else ''}", log=parameter.log)
 
 
 def _trials(result: TuneResult) -> str:
-    head = ("trial", "state", result.metric, *result.space, "seconds", "reason")
+    head = ("trial", "state", result.metric, *short_names(result.space), "seconds")
     rows = [
         (
-            "0 (as configured)" if trial.number == 0 else str(trial.number),
+            _named(trial, result),
             trial.state,
             "" if trial.value is None else f"{trial.value:.4f}",
             *(_shown(trial.parameters.get(name)) for name in result.space),
             trial.seconds,
-            (trial.reason or "")[:REASON],
         )
         for trial in result.trials
     ]
     return table(head, rows)
+
+
+def short_names(names: Iterable[str]) -> list[str]:
+    """The last part of each dotted name, or all of it where several end the same."""
+    names = list(names)
+    counts = Counter(name.rpartition(".")[2] for name in names)
+    return [last if counts[last := name.rpartition(".")[2]] == 1 else name for name in names]
+
+
+def _named(trial: Trial, result: TuneResult) -> str:
+    notes = [
+        *(["as configured"] if trial.number == 0 else []),
+        *(["best"] if result.best is not None and result.best.number == trial.number else []),
+    ]
+    return f"{trial.number} ({', '.join(notes)})" if notes else str(trial.number)
 
 
 def _said(trial: Trial) -> str:

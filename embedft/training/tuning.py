@@ -136,11 +136,14 @@ def tune(
 
 
 def _settings(config: RunConfig, space: Space | None, seed: int, pruning: bool) -> dict[str, Any]:
-    """What a study begins with; data, model and space are looked at here, before anything is written."""
+    """What a study begins with; space, data and model are looked at here, before anything is written."""
+    if space is not None:
+        check_space(space, config)
     files, rows = _data(config)
     filled = fill_in(config, rows)
-    space = default_space(filled, rows) if space is None else space
-    check_space(space, config)
+    if space is None:
+        space = default_space(filled, rows)
+        check_space(space, config)
     return {
         "config": config.model_dump(mode="json"),
         "space": space_dict(space),
