@@ -24,7 +24,7 @@ def margin_mse(
 ) -> torch.Tensor:
     """Mean of (scale * (cos(anchor, positive) - cos(anchor, negative)) - margin)^2.
 
-    Hofstätter et al. 2020, arXiv:2010.02666, eq. 8; equal to sentence-transformers' ``MarginMSELoss`` with
+    Hofstätter et al. 2020, arXiv:2010.02666; equal to sentence-transformers' ``MarginMSELoss`` with
     ``pairwise_cos_sim`` at a scale of 1.
 
     Args:
@@ -47,7 +47,7 @@ def divergence(
 ) -> torch.Tensor:
     """Mean over rows of KL(softmax(teacher / its temperature) || softmax(scores / temperature)) * temperature^2.
 
-    Lin, Yang & Lin 2020, arXiv:2010.11386, section 3.2, after Hinton et al. 2015, arXiv:1503.02531; equal to
+    Lin, Yang & Lin 2020, arXiv:2010.11386, after Hinton et al. 2015, arXiv:1503.02531; equal to
     sentence-transformers' ``DistillKLDivLoss``.
 
     Args:

@@ -53,7 +53,7 @@ def gist(
 ) -> torch.Tensor:
     """`multiple_negatives_ranking` whose negatives are also the other anchors and, for the positive, the others.
 
-    Solatorio 2024, GISTEmbed, arXiv:2402.16829, eq. 4; equal to sentence-transformers' ``GISTEmbedLoss``.
+    Solatorio 2024, GISTEmbed, arXiv:2402.16829; equal to sentence-transformers' ``GISTEmbedLoss``.
 
     Args:
         anchors: (batch, dim).
