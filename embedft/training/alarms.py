@@ -166,7 +166,7 @@ class Alarms(TrainerCallback):  # type: ignore[misc]
         first = torch.full((count,), len(numbers), device=numbers.device)
         first.scatter_reduce_(0, numbers, torch.arange(len(numbers), device=numbers.device), "amin")
         # The sum over all pairs, without making them.
-        total = vectors[first].double().sum(0).square().sum()
+        total = vectors[first].sum(0).square().sum()
         return 1 - float((total - count) / (count * (count - 1)))
 
     def _diverged(self, what: str, batches: Sequence[Batch] = ()) -> TrainingError:

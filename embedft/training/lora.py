@@ -53,7 +53,7 @@ def add_lora(model: Any, config: LoraConfig, seed: int) -> int:
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets, bias="none"
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(settings, transformer, ADAPTER)
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

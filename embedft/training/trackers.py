@@ -62,7 +62,6 @@ def tracked_in(folder: Path, names: Sequence[str]) -> Iterator[None]:
         "MLFLOW_EXPERIMENT_NAME": PROJECT,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TRACKIO_DIR": str(folder / "trackio"),
-        "TRACKIO_PROJECT": PROJECT,
         "WANDB_DIR": str(folder),
         "WANDB_PROJECT": PROJECT,
     }
@@ -71,7 +70,17 @@ def tracked_in(folder: Path, names: Sequence[str]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with redirect_stdout(sys.stderr):
-            yield
+            try:
+                yield
+            finally:
+                _finish()
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+def _finish() -> None:
+    """Close wandb's run here: transformers leaves it to the end of the process, where it prints its summary."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
