@@ -9,9 +9,9 @@ Methods, all from the bundled encoder and the same labelled texts:
   scikit-learn's LogisticRegression, as SetFit does it (Tunstall et al. 2022), with its learning rate of 2e-5; and with
   the learning rate of embedft.
 
-The budget is one for all that train: steps of 64 texts (SetFit: 32 pairs). What embedft holds out for dev is SetFit's to
-train on. ``banking77-10`` has ten texts a class, drawn by the seed. Each (data set, method, seed) is stored when it is
-done; what is stored is not measured again.
+The budget is one for all that train: steps of 64 texts (SetFit: 32 pairs). What embedft holds out for dev is SetFit's
+to train on. ``banking77-10`` has ten texts a class, drawn by the seed. Each (data set, method, seed) is stored when it
+is done; what is stored is not measured again.
 """
 
 from __future__ import annotations
