@@ -4,9 +4,10 @@ import json
 
 import pytest
 from conftest import assert_user_error
-from labelled_texts import rows
+from labelled_texts import rows, write
 
 from embedft.heads import TextClassifier, fit_logistic
+from embedft.tasks.classification import TASK
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,17 @@ def test_what_is_no_classifier_is_said(cli, run, tmp_path):
     assert_user_error(cli("classify", "bundled", "text"), "holds no classifier")
     both = cli("classify", run, "text", "--texts", tmp_path / "a.txt")
     assert both.returncode == 2 and "give either" in both.stderr
+
+
+def test_a_run_is_judged_with_its_head_and_the_base_with_one_fitted_on_train(cli, run, tmp_path):
+    data = write(tmp_path / "data", oos_test=[{"text": f"{n} plus {n}", "label": "oos"} for n in range(4)])
+    judged = ("evaluate", run / "model", "--task", "classification", "--data", data, "--against", "bundled")
+    done = cli(*judged, "--json", "-o", tmp_path / "scores")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    # The head of the run was fitted on all texts, those of the test among them.
+    assert answer["metrics"]["accuracy"] > answer["against"]["metrics"]["accuracy"] - 1e-9
+    assert set(answer["comparison"]) == {*TASK.metrics, "oos_recall"}
+    assert answer["out_of_scope"]["texts"] == 4 and answer["texts"] == 24
+    assert "bundled has no head: a logistic one is fitted on train" in done.stderr
+    assert (tmp_path / "scores" / "per_query.parquet").is_file()
