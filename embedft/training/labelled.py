@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,3 @@ class PairedClasses(Objective):
             return torch.stack(parts).mean() if parts else (vectors * 0).sum()
 
         return loss
-
-
-OBJECTIVES: Mapping[str, type[Objective]] = {"supcon": SupervisedContrastive, "paired": PairedClasses}
