@@ -24,7 +24,6 @@ from embedft.evaluation import parse_metrics, rank, score_ranking
 from embedft.progress import progress
 from embedft.training.fit import make_trainer, total_steps
 from embedft.training.job import Job
-from embedft.training.losses import LOSSES
 from embedft.training.masks import negatives_of
 from embedft.training.processes import is_main, wait
 from embedft.training.query_adapter import train_adapter
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("embedft")
 
 DOCUMENTS = "documents"
+# Steeper than mnrl's 20: a query has thousands of negatives here, not a batch's. On medquad's dev queries an adapter
+# reaches nDCG@10 0.844 at 20, 0.870 at 40, 0.871 at 60, 0.866 at 80 and 0.859 at 100.
+SCALE = 50.0
 # Files of vectors beside the checkpoints; both are gone when the run is finished.
 DOCUMENT_VECTORS, QUERY_VECTORS = "documents.npy", "queries.npy"
 
@@ -155,7 +157,7 @@ class Frozen:
     @property
     def scale(self) -> float:
         """Of the loss."""
-        return float(self.job.config.training.loss_options.get("scale", LOSSES["mnrl"].options["scale"].default or 0))
+        return float(self.job.config.training.loss_options.get("scale", SCALE))
 
     def _write(self, texts: list[str]) -> StoredVectors:
         base = self.job.base
