@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from embedft.errors import ArtifactError, DiskFullError
 
@@ -27,12 +27,13 @@ FULL_DISK_WORDS = ("no space left on device", "storagefull", "disk quota exceede
 WRITE_FAILED_WORDS = ("pytorchstreamwriter", "file write failed", "unexpected pos", "ioerror", "requested and")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``, flushed to the disk; a reader sees the old bytes or the new ones."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a staged file that replaces ``path`` when the block ends without an error, flushed to the disk."""
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with staged.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
@@ -40,6 +41,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, flushed to the disk; a reader sees the old bytes or the new ones."""
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:

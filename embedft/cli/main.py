@@ -19,6 +19,7 @@ from embedft.cli.demo import demo
 from embedft.cli.encode import encode
 from embedft.cli.evaluate import evaluate
 from embedft.cli.index import index
+from embedft.cli.mine import mine
 from embedft.cli.pairs import pairs
 from embedft.cli.plan import plan
 from embedft.cli.search import search
@@ -53,7 +54,7 @@ def cli(quiet: bool) -> None:
 
 data.add_command(pairs)
 data.add_command(augment)
-for command in (demo, data, plan, train, tune, evaluate, classify, encode, index, search):
+for command in (demo, data, plan, train, tune, evaluate, mine, classify, encode, index, search):
     cli.add_command(command)
 
 
