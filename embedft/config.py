@@ -42,7 +42,8 @@ class DataConfig(_Section):
     )
     dev_share: Share = Field(0.1, description="share of the training queries held out if there is no dev split")
     also: list[MixedSet] = Field(
-        default_factory=list, description="further training sets, each {path, loss, loss_options}; see training.mixing_temperature"
+        default_factory=list,
+        description="further training sets, each {path, loss, loss_options}; see training.mixing_temperature",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from embedft.config import DataConfig
+from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
 from embedft.data.clean import CleanConfig, clean
 from embedft.data.dataset import Dataset, read_dataset
@@ -36,6 +36,12 @@ class Classification:
     losses = ("frozen", "cross_entropy", "supcon", "paired")
     metric = "accuracy"
     metrics = DEFAULT_STATISTICS
+
+    headed = True
+
+    def default_loss(self, config: RunConfig) -> str:
+        """``frozen`` for a logistic head, ``cross_entropy`` for one that is trained with the encoder."""
+        return "frozen" if config.head.kind == "logistic" else "cross_entropy"
 
     def read(self, config: DataConfig) -> Dataset:
         """Labelled texts; raises DataError."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedft.config import DataConfig
+from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage, hold_out, read_retrieval
 from embedft.encoder import Encoder
 from embedft.errors import DataError
@@ -27,6 +27,12 @@ class Retrieval:
     losses = ("mnrl", "gist", "triplet", "distil_margin_mse", "distil_kl")
     metric = "ndcg@10"
     metrics = DEFAULT_METRICS
+
+    headed = False
+
+    def default_loss(self, _config: RunConfig) -> str:
+        """The first of ``losses``."""
+        return self.losses[0]
 
     def read(self, config: DataConfig) -> RetrievalData:
         """BEIR folder or pairs; raises DataError."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from embedft.config import DataConfig
+from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
 from embedft.data.clean import CleanConfig, clean
 from embedft.data.dataset import Dataset, read_dataset
@@ -29,6 +29,12 @@ class Similarity:
     losses = ("cosent", "angle", "cosine", "contrastive", "online_contrastive")
     metric = "spearman"
     metrics = ("spearman", "pearson")
+
+    headed = False
+
+    def default_loss(self, _config: RunConfig) -> str:
+        """The first of ``losses``."""
+        return self.losses[0]
 
     def read(self, config: DataConfig) -> Dataset:
         """Scored pairs, on 0..1; raises DataError."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from embedft.config import DataConfig
+from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
 from embedft.encoder import Encoder
 from embedft.errors import DataError
@@ -15,12 +15,17 @@ from embedft.evaluation import Evaluation
 
 
 class Task(Protocol):
-    """A task names its data, its losses (its own default first) and its metrics."""
+    """A task names its data, its losses and its metrics."""
 
     name: str
     losses: Sequence[str]
     metric: str
     metrics: Sequence[str]
+    headed: bool  # whether it has a head on the vectors; `evaluate` then takes one as ``head``
+
+    def default_loss(self, config: RunConfig) -> str:
+        """The loss of a run that names none, one of ``losses``; ``frozen`` trains the head alone."""
+        ...
 
     def read(self, config: DataConfig) -> Any:
         """The data set at ``config.path``; raises DataError."""
@@ -55,7 +60,7 @@ class Task(Protocol):
         ...
 
     def evaluate(
-        self, encoder: Encoder, data: Any, split: str, metrics: Sequence[str], *, show_progress: bool
+        self, encoder: Encoder, data: Any, split: str, metrics: Sequence[str], *, show_progress: bool, **options: Any
     ) -> Evaluation:
         """The scores of an encoder on a split."""
         ...

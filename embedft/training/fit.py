@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from embedft.artifacts import atomic_directory
+from embedft.config import AnchorConfig
+from embedft.data.general import read_general
 from embedft.encoder import Encoder, fast_bfloat16, open_modules, write_folder
 from embedft.errors import DataError
+from embedft.evaluation import Evaluation
 from embedft.progress import Advance, progress
-from embedft.training.guide import open_guide
+from embedft.training import headed
+from embedft.training.guide import Guide, open_guide
 from embedft.training.job import Job, open_base
 from embedft.training.losses import LOSSES, build_loss
 from embedft.training.masks import PairSet
+from embedft.training.mined import RefreshedNegatives
 from embedft.training.processes import is_main, wait, world_size
 from embedft.training.trackers import tracked_in
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
     from transformers import TrainerState
 
+    from embedft.training.checkpoint import TrainedWeights
+    from embedft.training.heads import CrossEntropy
     from embedft.training.sets import TrainingSet
     from embedft.training.trainer import PairTrainer
     from embedft.training.vectorloss import VectorLoss
@@ -34,6 +44,7 @@ logger = logging.getLogger("embedft")
 # 1024. The figures of the README were measured with it (2.1e-4 at hidden 384); other rates were not compared.
 LEARNING_RATE_TIMES_HIDDEN = 0.08
 DEV_EVALUATIONS = 8
+CROSS_ENTROPY = "cross_entropy"
 # Where the number of epochs is not set. On medquad (148 steps an epoch) dev is best after 0.6 of one.
 FEWEST_STEPS, MOST_EPOCHS = 100, 10
 
@@ -51,8 +62,15 @@ def fit(job: Job) -> None:
     settings, metric, directory = job.config.training, job.metric, job.directory
     dev = job.task.dev_view(job.data, job.config.evaluation.dev_documents, settings.seed)
 
+    objective = headed.make_objective(job) if job.loss == CROSS_ENTROPY else None
+
+    def judged(candidate: Encoder) -> Evaluation:
+        if job.task.headed:
+            return headed.judge_dev(job, candidate, dev, objective)
+        return job.task.evaluate(candidate, dev, "dev", [metric], show_progress=False)
+
     def score(candidate: Encoder) -> dict[str, float]:
-        return job.task.evaluate(candidate, dev, "dev", [metric], show_progress=False).metrics
+        return judged(candidate).metrics
 
     steps = total_steps(job)
     if is_main():
@@ -72,14 +90,20 @@ def fit(job: Job) -> None:
         tracked_in(directory.path / "trackers", settings.report_to),
         progress("training", steps, "steps", enabled=job.show_progress) as advance,
     ):
-        trainer = make_trainer(job, steps, score, advance)
+        trainer = make_trainer(job, steps, score, advance, objective=objective)
         # A run that was killed between its last checkpoint and its model has nothing left to train.
         state = ended_state(checkpoint, metric, settings.patience, steps) if checkpoint else None
         if state is None:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             state = trainer.state
     if is_main():
-        _keep_best(job, state, base_value)
+        best_step = _keep_best(job, state, base_value, judged)
+        if job.task.headed:
+            if best_step:
+                trainer.trained.read(directory.checkpoints / f"checkpoint-{best_step}")
+            with trainer.trained.judged():
+                headed.keep_head(job, objective, base=best_step == 0)
+        directory.update(status="trained")
     wait()
 
 
@@ -120,13 +144,29 @@ def peak_learning_rate(job: Job) -> float:
     return job.config.training.learning_rate or LEARNING_RATE_TIMES_HIDDEN / hidden
 
 
-def make_trainer(job: Job, steps: int, score: Callable[[Encoder], dict[str, float]], advance: Advance) -> PairTrainer:
-    """The trainer of a job, ready to begin."""
+def make_trainer(
+    job: Job,
+    steps: int,
+    score: Callable[[Encoder], dict[str, float]],
+    advance: Advance,
+    *,
+    objective: CrossEntropy | None = None,
+) -> PairTrainer:
+    """The trainer of a job, ready to begin.
+
+    Args:
+        job: what is trained.
+        steps: how many.
+        score: the dev metrics of the encoder in training.
+        advance: called with the steps done.
+        objective: with the head of an end-to-end run.
+    """
     from datasets import Dataset, DatasetDict
 
     from embedft.training.alarms import Alarms
-    from embedft.training.batches import PairCollator, ScoredCollator, SetCollator
+    from embedft.training.batches import SeededBatchSampler, SetCollator
     from embedft.training.checkpoint import TrainedWeights
+    from embedft.training.labelled import ClassBatchSampler
     from embedft.training.parameters import require_trainable
     from embedft.training.prepare import prepare_model
     from embedft.training.trainer import DevEvaluator, PairTrainer, RunCallback, training_arguments
@@ -146,14 +186,15 @@ def make_trainer(job: Job, steps: int, score: Callable[[Encoder], dict[str, floa
         use_cpu=device == "cpu",
     )
     prepare_model(model, settings)
-    losses = {part.name: _loss_of(part, job) for part in job.sets}
+    losses = {part.name: _loss_of(part, job, objective) for part in job.sets}
     alone = len(job.sets) == 1
     loss = losses[job.sets[0].name] if alone else losses
     require_trainable(model, loss)
     trained = TrainedWeights(model, loss, settings.ema)
-    collators = {
-        part.name: (ScoredCollator if part.scored else PairCollator)(base, settings.max_length) for part in job.sets
-    }
+    refreshed = _refreshed(job, trained, losses)
+    collators = {part.name: _collator(part, job, refreshed if part is job.sets[0] else None) for part in job.sets}
+    # Contrastive losses on labels need several texts of a class in a batch.
+    by_class = LOSSES[job.loss].needs == "labelled texts" and job.loss != CROSS_ENTROPY
     datasets = {part.name: Dataset(_numbered(part.rows)) for part in job.sets}
     return PairTrainer(
         encoder=base,
@@ -165,24 +206,59 @@ def make_trainer(job: Job, steps: int, score: Callable[[Encoder], dict[str, floa
         train_dataset=datasets[job.sets[0].name] if alone else DatasetDict(datasets),
         loss=loss,
         evaluator=DevEvaluator(score, base, trained, precision),
-        callbacks=[RunCallback(log=job.directory.log, metric=job.metric, patience=settings.patience, advance=advance)],
+        sampler_class=ClassBatchSampler if by_class else SeededBatchSampler,
+        callbacks=[
+            RunCallback(log=job.directory.log, metric=job.metric, patience=settings.patience, advance=advance),
+            *([refreshed] if refreshed else []),
+        ],
     )
 
 
-def _loss_of(part: TrainingSet, job: Job) -> VectorLoss:
+def _collator(part: TrainingSet, job: Job, negatives: RefreshedNegatives | None) -> Any:
+    from embedft.training.batches import PairCollator, ScoredCollator
+    from embedft.training.labelled import LabelledCollator
+
+    needs, length = LOSSES[part.loss].needs, job.config.training.max_length
+    if needs == "labelled texts":
+        return LabelledCollator(job.base, length)
+    return ScoredCollator(job.base, length) if needs.startswith("scored") else PairCollator(job.base, length, negatives)
+
+
+def _refreshed(job: Job, trained: TrainedWeights, losses: Mapping[str, VectorLoss]) -> RefreshedNegatives | None:
+    """What mines negatives in training, if the settings ask for it."""
+    settings = job.config.training
+    if settings.hard_negatives is None or settings.hard_negatives.refresh_every is None:
+        return None
+    own = job.sets[0]
+
+    def encoder_now() -> Encoder:
+        with trained.judged() as model:
+            return job.base.of(model, job.config.model.precision)
+
+    def mined(rows: pa.Table) -> None:
+        if LOSSES[own.loss].guided:
+            objective: Any = losses[own.name].objective
+            objective.guide = _guide_of(replace(own, rows=rows), job)
+
+    batches = settings.gradient_accumulation * world_size()
+    return RefreshedNegatives(job, encoder_now, mined, batches)
+
+
+def _guide_of(part: TrainingSet, job: Job) -> Guide | None:
+    """What the guide says of the texts of a set, if its loss asks one."""
+    name, model = job.config.training.guide, job.config.model
+    if name is None or not LOSSES[part.loss].guided:
+        return None
+    folder = job.directory.checkpoints / "guide" / part.name
+    return open_guide(
+        name, part.rows, folder, device=model.device, precision=model.precision, show_progress=job.show_progress
+    )
+
+
+def _loss_of(part: TrainingSet, job: Job, objective: CrossEntropy | None) -> VectorLoss:
     """The loss of a set of rows, with its guide and the positives that are known."""
     settings, base = job.config.training, job.base
     entry = LOSSES[part.loss]
-    guide = None
-    if entry.guided and settings.guide is not None:
-        guide = open_guide(
-            settings.guide,
-            part.rows,
-            job.directory.checkpoints / "guide" / part.name,
-            device=job.config.model.device,
-            precision=job.config.model.precision,
-            show_progress=job.show_progress,
-        )
     return build_loss(
         part.loss,
         part.options,
@@ -190,7 +266,8 @@ def _loss_of(part: TrainingSet, job: Job) -> VectorLoss:
         base.truncate_dim,
         gradient_cache=settings.gradient_cache and entry.cached,
         matryoshka=settings.matryoshka,
-        guide=guide,
+        guide=_guide_of(part, job),
+        objective=objective if part.loss == CROSS_ENTROPY else None,
         known=PairSet.positives(part.rows) if entry.masked else None,
     )
 
@@ -207,12 +284,13 @@ def _text_of(job: Job) -> Callable[[str | None, int], str]:
     return lambda name, row: str(firsts[name or own][row].as_py())
 
 
-def _keep_best(job: Job, state: TrainerState, base_value: float) -> None:
-    """Write the weights of the step that was best on dev; the base model's where none was better."""
+def _keep_best(job: Job, state: TrainerState, base_value: float, judged: Callable[[Encoder], Evaluation]) -> int:
+    """Write the weights of the step that was best on dev; the base model's where none was better, which is step 0."""
     base, metric = job.base, job.metric
     best_step, best_value = int(state.best_global_step or 0), state.best_metric
     if best_value is not None and best_value > base_value:
-        model = open_modules(job.directory.checkpoints / f"checkpoint-{best_step}", "cpu")
+        checkpoint = job.directory.checkpoints / f"checkpoint-{best_step}"
+        model = _anchored(job, checkpoint, judged) if job.config.training.anchor else open_modules(checkpoint, "cpu")
     else:
         best_step, best_value = 0, base_value
         logger.warning(
@@ -222,4 +300,29 @@ def _keep_best(job: Job, state: TrainerState, base_value: float) -> None:
     with atomic_directory(job.directory.model, force=True) as staged:
         write_folder(model, staged, max_length=base.max_length, truncate_dim=base.truncate_dim)
     best = {"step": best_step, "metric": metric, "value": float(best_value), "base": base_value}
-    job.directory.update(status="trained", best=best)
+    job.directory.update(best=best)
+    return best_step
+
+
+def _anchored(job: Job, checkpoint: Path, judged: Callable[[Encoder], Evaluation]) -> SentenceTransformer:
+    """The base's modules with the mixture of old and new weights that is best on dev and forgets little."""
+    from embedft.training.anchor import FolderState, anchor, general_score
+
+    settings = job.config.training.anchor or AnchorConfig()
+    general = read_general(settings.general)
+    model = open_base(job.config).sentence_transformer
+
+    def now() -> Encoder:
+        return job.base.of(model, job.config.model.precision)
+
+    found = anchor(
+        model,
+        {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        FolderState(checkpoint),
+        score_dev=lambda: judged(now()),
+        score_general=lambda: general_score(now(), general),
+        metric=job.metric,
+        config=settings,
+    )
+    job.directory.update(anchor=found.as_dict())
+    return model

@@ -11,7 +11,7 @@ from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.tasks import Task, require_split
 from embedft.training.rundir import RunDirectory
-from embedft.training.sets import TrainingSet
+from embedft.training.sets import FROZEN, TrainingSet
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,16 @@ class Job:
     split: str
     leakage: list[Leak]
     show_progress: bool
+
+    @property
+    def loss(self) -> str:
+        """Of the task's own rows."""
+        return self.sets[0].loss
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the encoder is trained, not its head alone."""
+        return self.loss != FROZEN
 
 
 def open_base(config: RunConfig) -> Encoder:

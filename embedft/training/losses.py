@@ -17,6 +17,8 @@ from embedft.errors import ConfigError
 from embedft.training import losschecks, objectives
 from embedft.training.distillation import Divergence, MarginMSE
 from embedft.training.guide import Guide
+from embedft.training.heads import CrossEntropy
+from embedft.training.labelled import PairedClasses, SupervisedContrastive
 from embedft.training.masks import PairSet
 from embedft.training.needs import Needs, rows_of
 from embedft.training.objectives import OfValues, Triplets
@@ -167,6 +169,27 @@ LOSSES: dict[str, Loss] = {
         cached=True,
         even=True,
     ),
+    "cross_entropy": Loss(
+        CrossEntropy,
+        "labelled texts",
+        "-log softmax(head(x)) at the class; of several classes -log sigmoid of each",
+        "Kumar et al. 2022, arXiv:2202.10054 (a fitted head first, then both)",
+    ),
+    "supcon": Loss(
+        SupervisedContrastive,
+        "labelled texts",
+        "-log softmax(scale * cos(x, y)) at the y of the same class, their mean, over all y of the batch",
+        "Khosla et al. 2020, arXiv:2004.11362, eq. 2",
+        SCALE,
+        cached=True,
+    ),
+    "paired": Loss(
+        PairedClasses,
+        "labelled texts",
+        "(cos(x, y) - [same class])^2 over the pairs of the batch, like and unlike ones counted alike",
+        "Tunstall et al. 2022, arXiv:2209.11055 (SetFit)",
+        cached=True,
+    ),
     "cosine": Loss(partial(OfValues, objectives.cosine), "scored pairs", "(cos - score)^2", SENTENCE_BERT),
     "contrastive": Loss(
         partial(OfValues, objectives.contrastive),
@@ -197,6 +220,7 @@ def build_loss(
     matryoshka: Sequence[int] = (),
     guide: Guide | None = None,
     known: PairSet | None = None,
+    objective: Objective | None = None,
 ) -> VectorLoss:
     """The loss module around ``model``; check name and options beforehand with `check_loss`.
 
@@ -208,6 +232,7 @@ def build_loss(
         gradient_cache: keep one chunk's activations at a time, see `embedft.training.cache`.
         matryoshka: numbers of leading dimensions that the loss is also applied to; the sum is minimised.
         guide: for losses that need one.
+        objective: for ``cross_entropy``, which begins with a fitted head (`embedft.training.heads.cross_entropy`).
         known: positives of anchors anywhere in the training data, for losses that mask them.
     """
     loss = LOSSES[name]
@@ -218,7 +243,7 @@ def build_loss(
         settings["known"] = known
     whole = truncate_dim or model.get_embedding_dimension()
     dims = [truncate_dim, *(dim for dim in sorted(matryoshka, reverse=True) if dim != whole)]
-    objective = loss.build(**settings)
+    objective = objective or loss.build(**settings)
     return VectorLoss(objective.to(model.device), model, dims=dims, gradient_cache=gradient_cache)
 
 

@@ -13,17 +13,21 @@ from typing import Any
 from embedft.artifacts import disk_errors, write_json
 from embedft.config import RunConfig
 from embedft.data import Leak
+from embedft.data.general import read_general
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.evaluation import Comparison, Evaluation, compare
 from embedft.tasks import Task, get_task
+from embedft.training import headed
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
 from embedft.training.losses import check_loss
+from embedft.training.mined import check_mining, with_negatives
 from embedft.training.prepare import check_preparation
 from embedft.training.processes import is_main, join, wait
+from embedft.training.query_only import check_query_only, check_trainable, fit_queries, is_query_only
 from embedft.training.rundir import RunDirectory, environment
-from embedft.training.sets import further_sets, own_set
+from embedft.training.sets import FROZEN, further_sets, loss_name, own_set
 
 logger = logging.getLogger("embedft")
 
@@ -40,6 +44,7 @@ class TrainResult:
         evaluation, against: scores of the new and of the base model on the judged split.
         comparison: metric name -> difference, interval, p-value, verdict.
         leakage: what training and the other splits share.
+        anchor: with ``training.anchor``, the sweep over shares of the new weights (`embedft.training.anchor`).
     """
 
     run: Path
@@ -52,6 +57,7 @@ class TrainResult:
     against: Evaluation
     comparison: dict[str, Comparison]
     leakage: list[Leak]
+    anchor: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; ``evaluation`` has the shape that ``embedft evaluate --json`` prints."""
@@ -60,6 +66,7 @@ class TrainResult:
             "best": {"step": self.best_step, "metric": self.metric, "value": self.best_value, "base": self.base_value},
             "seconds": round(self.seconds, 1),
             "leakage": [leak.as_dict() for leak in self.leakage],
+            **({"anchor": self.anchor} if self.anchor else {}),
             "evaluation": comparison_dict(self.evaluation, self.against, self.comparison),
         }
 
@@ -115,8 +122,21 @@ def train(
         join(job.base.device)
         wait()
         if directory.read()["status"] == "training":
-            fit(job)
+            _train(job)
         return _judge(job, start)
+
+
+def _train(job: Job) -> None:
+    """Write the model of the run, and its head if the task has one."""
+    job = with_negatives(job)
+    if is_query_only(job.config):
+        fit_queries(job)
+    elif job.trains_encoder:
+        fit(job)
+    else:
+        if is_main():
+            headed.keep_frozen(job)
+        wait()
 
 
 def check(config: RunConfig) -> None:
@@ -125,14 +145,28 @@ def check(config: RunConfig) -> None:
     task.check_metrics(wanted_metrics(config, task))
     training = config.training
     check_preparation(training)
+    loss = loss_name(config, task)
+    if task.headed:
+        headed.check_head(config, loss, task.losses)
+    if loss == FROZEN:
+        return
+    if is_query_only(config):
+        check_query_only(config)
+    check_mining(config, loss)
+    _check_own_loss(config, task)
+
+
+def _check_own_loss(config: RunConfig, task: Task, dim: int | None = None) -> None:
+    training = config.training
     check_loss(
-        training.loss or task.losses[0],
+        loss_name(config, task),
         training.loss_options,
-        tuple(task.losses),
+        tuple(name for name in task.losses if name != FROZEN),
         gradient_cache=training.gradient_cache,
         gradient_checkpointing=training.gradient_checkpointing,
         matryoshka=training.matryoshka,
         guide=training.guide,
+        dim=dim,
     )
 
 
@@ -155,13 +189,19 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
     read = task.read(config.data)
     leakage = task.leakage(read)
     data = task.prepare(read, config.data, config.training.seed)
+    base = open_base(config)
+    check_trainable(config, base)
+    if loss_name(config, task) != FROZEN:
+        _check_own_loss(config, task, base.dim)
+    if config.training.anchor is not None:
+        read_general(config.training.anchor.general)
     return Job(
         config=config,
         task=task,
         data=data,
         sets=[own_set(config, task, data), *further_sets(config)],
         split=judged_split(config, task, data),
-        base=open_base(config),
+        base=base,
         directory=directory,
         metric=metrics[0],
         metrics=metrics,
@@ -218,10 +258,14 @@ def _judge(job: Job, start: float) -> TrainResult:
     """Score the new and the base model; the first process writes the evidence, and closes the run."""
     directory, config = job.directory, job.config
     tuned = Encoder.load(directory.model, precision=config.model.precision, device=config.model.device)
-    evaluation, against = (
-        job.task.evaluate(encoder, job.data, job.split, job.metrics, show_progress=job.show_progress)
-        for encoder in (tuned, open_base(config))
-    )
+    base = open_base(config)
+    if job.task.headed:
+        evaluation, against = headed.judge(job, tuned, base)
+    else:
+        evaluation, against = (
+            job.task.evaluate(encoder, job.data, job.split, job.metrics, show_progress=job.show_progress)
+            for encoder in (tuned, base)
+        )
     best = directory.read()["best"]
     result = TrainResult(
         run=directory.path,
@@ -234,10 +278,13 @@ def _judge(job: Job, start: float) -> TrainResult:
         against=against,
         comparison=compare(evaluation, against),
         leakage=job.leakage,
+        anchor=directory.read().get("anchor"),
     )
     wait()
     if is_main():
         evaluation.write_per_query(directory.per_query, against)
+        if job.task.headed:
+            headed.write_confusion(evaluation, directory.confusion)
         answer = result.as_dict()
         write_json(directory.metrics, answer["evaluation"])
         directory.update(status="finished", seconds=answer["seconds"], fingerprint=tuned.fingerprint)

@@ -21,13 +21,16 @@ RECORDED = ("embedft", "sentence-transformers", "transformers", "torch", "accele
 
 
 class RunDirectory:
-    """``run.json`` (configuration, versions, data, state), ``model/``, ``checkpoints/``, scores and log."""
+    """``run.json`` (configuration, versions, data, state), ``model/``, ``head/``, ``checkpoints/``, scores and log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.run_file = path / "run.json"
         self.model = path / "model"
+        self.head = path / "head"
         self.checkpoints = path / "checkpoints"
+        self.negatives = path / "negatives.parquet"
+        self.confusion = path / "confusion.json"
         self.log = path / "train_log.jsonl"
         self.metrics = path / "metrics.json"
         self.per_query = path / "per_query.parquet"
@@ -74,8 +77,9 @@ class RunDirectory:
         # The new record first: a kill from here on leaves an unfinished run, not a folder that is nobody's. The old
         # model stays until the new one takes its place; what a run does not own is left alone.
         write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config, **record})
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for file in (self.log, self.metrics, self.per_query):
+        for folder in (self.checkpoints, self.head, self.path / "trackers"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.log, self.metrics, self.per_query, self.negatives, self.confusion):
             file.unlink(missing_ok=True)
 
     def require_startable(self, *, force: bool) -> None:

@@ -13,9 +13,12 @@ from embedft.config import MixedSet, RunConfig
 from embedft.data.dataset import read_dataset
 from embedft.errors import ConfigError, DataError
 from embedft.tasks import Task
+from embedft.training import needs
 from embedft.training.losses import LOSSES, check_loss, rows_for
 
 OWN = "own"
+# In place of a loss: the encoder is not trained, only the head on it.
+FROZEN = "frozen"
 # What a further set is trained with if its loss is not named, by the kind of its rows.
 DEFAULT_LOSSES = {"pairs": "mnrl", "retrieval": "mnrl", "scored pairs": "cosent"}
 COLUMNS = {"pairs": ["anchor", "positive", "negatives"], "scored pairs": ["sentence1", "sentence2", "score"]}
@@ -38,11 +41,6 @@ class TrainingSet:
     options: Mapping[str, Any]
     files: Mapping[str, str]
 
-    @property
-    def scored(self) -> bool:
-        """Whether the rows are scored pairs."""
-        return LOSSES[self.loss].needs.startswith("scored")
-
 
 def further_sets(config: RunConfig) -> list[TrainingSet]:
     """The sets of ``data.also``, read and checked.
@@ -55,10 +53,22 @@ def further_sets(config: RunConfig) -> list[TrainingSet]:
 
 
 def own_set(config: RunConfig, task: Task, data: Any) -> TrainingSet:
-    """The task's own training rows with the loss of the configuration."""
-    loss = config.training.loss or task.losses[0]
-    rows = rows_for(loss, task.training_rows(data))
+    """The task's own training rows with the loss of the configuration.
+
+    Raises:
+        DataError: the rows lack what the loss needs.
+    """
+    loss = loss_name(config, task)
+    rows = task.training_rows(data)
+    # Mined negatives come later: they take long, and need the encoder.
+    if loss != FROZEN and config.training.hard_negatives is None:
+        rows = rows_for(loss, rows, options=config.training.loss_options, source=str(data.path))
     return TrainingSet(OWN, rows, loss, config.training.loss_options, {})
+
+
+def loss_name(config: RunConfig, task: Task) -> str:
+    """The loss of the configuration, else the task's own."""
+    return config.training.loss or task.default_loss(config)
 
 
 def _read(entry: MixedSet, number: int, config: RunConfig) -> TrainingSet:
@@ -69,15 +79,17 @@ def _read(entry: MixedSet, number: int, config: RunConfig) -> TrainingSet:
             f"data.also: {entry.path} holds {data.kind}.", hint="name pairs, scored pairs or a BEIR folder."
         )
     loss = entry.loss or DEFAULT_LOSSES[data.kind]
-    scored = data.kind == "scored pairs"
-    fitting = tuple(key for key, value in LOSSES.items() if value.needs.startswith("scored") == scored)
+    wanted = set(COLUMNS["scored pairs" if data.kind == "scored pairs" else "pairs"])
+    fitting = tuple(key for key, value in LOSSES.items() if set(needs.COLUMNS[value.needs]) == wanted)
     if loss not in fitting:
         raise ConfigError(
             f"data.also: {entry.path} holds {data.kind}, which the loss {loss!r} does not take.",
             hint=f"use {', '.join(fitting)}.",
         )
-    check_loss(loss, entry.loss_options, fitting)
-    return TrainingSet(name, rows_for(loss, _rows(data, entry.path)), loss, entry.loss_options, data.files)
+    guide = config.training.guide if LOSSES[loss].guided else None
+    check_loss(loss, entry.loss_options, fitting, matryoshka=config.training.matryoshka, guide=guide)
+    rows = rows_for(loss, _rows(data, entry.path), options=entry.loss_options, source=str(entry.path))
+    return TrainingSet(name, rows, loss, entry.loss_options, data.files)
 
 
 def _rows(data: Any, path: Path) -> pa.Table:

@@ -38,13 +38,22 @@ class PairTrainer(SentenceTransformerTrainer):
         settings: of the training.
         trained: the weights that change, and how they are judged and kept.
         alarms: look at each batch.
+        sampler_class: makes the batches of a set.
         kwargs: of sentence-transformers' trainer.
     """
 
     def __init__(
-        self, *, encoder: Encoder, settings: TrainingConfig, trained: TrainedWeights, alarms: Alarms, **kwargs: Any
+        self,
+        *,
+        encoder: Encoder,
+        settings: TrainingConfig,
+        trained: TrainedWeights,
+        alarms: Alarms,
+        sampler_class: type[SeededBatchSampler] = SeededBatchSampler,
+        **kwargs: Any,
     ) -> None:
         self.encoder, self.settings, self.trained, self.alarms = encoder, settings, trained, alarms
+        self.sampler_class = sampler_class
         # One process, one device: several GPUs in one process would be wrapped by DataParallel, which the loss cannot
         # look into.
         kwargs["args"]._n_gpu = min(kwargs["args"].n_gpu, 1)
@@ -59,7 +68,7 @@ class PairTrainer(SentenceTransformerTrainer):
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, **_: Any) -> SeededBatchSampler:
         """Batches that depend on seed and epoch alone."""
-        sampler = SeededBatchSampler(dataset, batch_size, seed=self.args.seed)
+        sampler = self.sampler_class(dataset, batch_size, seed=self.args.seed)
         self.data_collator.sampler = sampler
         return sampler
 
@@ -138,9 +147,9 @@ class DevEvaluator(BaseEvaluator):
 
     def __call__(self, _model: Any, **_: Any) -> dict[str, float]:
         """Metric name -> value."""
+        # What is scored beside the encoder, a head, is judged with it.
         with self.trained.judged() as model:
-            candidate = self.encoder.of(model, self.precision)
-        return self.score(candidate)
+            return self.score(self.encoder.of(model, self.precision))
 
 
 class RunCallback(TrainerCallback):
