@@ -10,12 +10,12 @@ import torch
 from conftest import GARDEN
 from datasets import Dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from sentence_transformers.util import mine_hard_negatives
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from embedft.config import HardNegativesConfig
 from embedft.data import read_retrieval
-from embedft.data.docstrings import PACKAGES, documented_objects
 from embedft.data.near import normalised, shingle_hashes
 from embedft.data.retrieval import PAIRS_SCHEMA
 from embedft.encoder import BUNDLED_PATH, Encoder
@@ -120,25 +120,21 @@ def test_vectors_of_two_dimensions_are_refused():
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory):
-    """sentence-transformers' model of the bundled encoder, pairs with up to 4 positives, all their vectors, its cache."""
-    model = SentenceTransformer(str(BUNDLED_PATH), device="cpu")
-    objects = [found for found in documented_objects(PACKAGES[:4]) if found.body.strip()]
+def peer():
+    """A fast model of sentence-transformers, pairs with up to 5 positives an anchor, and all their vectors."""
+    torch.manual_seed(0)
+    words = StaticEmbedding(AutoTokenizer.from_pretrained(BUNDLED_PATH), embedding_dim=64)
+    model = SentenceTransformer(modules=[words, Normalize()], device="cpu")
     drawn = random.Random(0)
-    objects = list({found.body[:100]: found for found in drawn.sample(objects, 330)}.values())
-    vectors = model.encode_document([found.body[:100] for found in objects])
-    # Nearly the same texts have nearly the same scores, and rounding orders them: they would prove nothing.
-    twin = np.triu(vectors @ vectors.T > 0.999, 1).any(0)
-    objects = [found for found, repeated in zip(objects, twin, strict=True) if not repeated]
-    corpus = [found.body[:100] for found in objects]
-    rows = [(found.summary, found.body[:100]) for found in objects[:100]]
-    rows += [(drawn.choice(objects[:60]).summary, drawn.choice(corpus)) for _ in range(80)]
+    vocabulary = sorted({word for text in read_retrieval(GARDEN).document_texts() for word in text.split()})
+    corpus = list(dict.fromkeys(" ".join(drawn.sample(vocabulary, 8)) for _ in range(700)))
+    rows = [(" ".join(drawn.sample(text.split(), 4)), text) for text in corpus[:150]]
+    rows += [(drawn.choice(rows[:90])[0], drawn.choice(corpus)) for _ in range(120)]
     rows += rows[:3]  # a pair may stand twice
     anchors = list(dict.fromkeys(anchor for anchor, _ in rows))
     place = {text: row for row, text in enumerate(corpus)}
     positives = RowLists.of([[place[text] for anchor, text in rows if anchor == name] for name in anchors])
-    queries, documents = model.encode_query(anchors), model.encode_document(corpus)
-    return model, rows, corpus, anchors, positives, queries, documents, tmp_path_factory.mktemp("cache")
+    return model, rows, corpus, anchors, positives, model.encode_query(anchors), model.encode_document(corpus)
 
 
 def theirs(peer, config, *, use_faiss, seed=0, cross_encoder=None):
@@ -153,7 +149,6 @@ def theirs(peer, config, *, use_faiss, seed=0, cross_encoder=None):
         cross_encoder=cross_encoder,
         use_faiss=use_faiss,
         verbose=False,
-        cache_folder=str(peer[-1]),
         **{name: getattr(config, name) for name in OPTIONS},
     )
     found = {}
@@ -163,7 +158,7 @@ def theirs(peer, config, *, use_faiss, seed=0, cross_encoder=None):
 
 
 def ours(peer, config, **options):
-    _, _, corpus, anchors, positives, queries, documents, _ = peer
+    _, _, corpus, anchors, positives, queries, documents = peer
     chosen = choose_negatives(queries, documents, positives, config, **options)
     texts = ([corpus[row] for row in rows if row >= 0] for rows in chosen.rows)
     return {anchor: found for anchor, found in zip(anchors, texts, strict=True) if found}
@@ -178,7 +173,7 @@ COMBINATIONS = [
     {"num_negatives": 3, "range_max": None, "range_min": 2, "absolute_margin": 0.02, "relative_margin": 0.01},
     {"num_negatives": 3, "range_min": 3, "range_max": 40, "sampling_strategy": "random", "relative_margin": 0.05},
     {"num_negatives": 4, "range_max": 5, "sampling_strategy": "random", "absolute_margin": 0.2},
-    {"num_negatives": 400, "range_max": 500},
+    {"num_negatives": 900, "range_max": 2000},
 ]
 
 
