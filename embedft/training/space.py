@@ -25,6 +25,7 @@ from embedft.config import RunConfig, fields, parse_setting, read_yaml, validate
 from embedft.errors import ConfigError
 from embedft.tasks import get_task
 from embedft.training.losses import LOSSES
+from embedft.training.sets import FROZEN, loss_name
 
 LOSS_OPTIONS = "training.loss_options."
 # What decides on which rows, and how, trials are judged: values found under different ones cannot be compared.
@@ -173,7 +174,7 @@ def check_space(space: Space, config: RunConfig) -> None:
     losses = _losses(space, config)
     for name, parameter in space.items():
         if name.startswith(LOSS_OPTIONS):
-            _check_loss_option(name, losses)
+            _check_loss_option(name, parameter, losses)
         elif name not in known:
             near = difflib.get_close_matches(name, [*known, *_option_names(losses)], n=1, cutoff=0.5)
             raise ConfigError(
@@ -195,22 +196,27 @@ def check_space(space: Space, config: RunConfig) -> None:
 def _losses(space: Space, config: RunConfig) -> list[str]:
     """The losses that trials can have; names that are none are left to the refusal of the trial."""
     searched = space.get("training.loss")
-    named = searched.values if isinstance(searched, Choice) else (config.training.loss,)
-    default = [*get_task(config.task).losses][:1]
-    return [loss for name in named for loss in ([name] if name else default) if loss in LOSSES]
+    usual = loss_name(config, get_task(config.task))
+    named = searched.values if isinstance(searched, Choice) else (usual,)
+    return [loss for name in named if (loss := name or usual) in LOSSES]
 
 
 def _option_names(losses: Iterable[str]) -> list[str]:
     return sorted({f"{LOSS_OPTIONS}{option}" for loss in losses for option in LOSSES[loss].options})
 
 
-def _check_loss_option(name: str, losses: list[str]) -> None:
+def _check_loss_option(name: str, parameter: Range | Choice, losses: list[str]) -> None:
     options = _option_names(losses)
     if name not in options:
         raise ConfigError(
             f"the search space has {name}, which {' and '.join(losses) or 'no loss of this task'} does not have.",
             hint=f"there are {', '.join(options)}." if options else "leave it out.",
         )
+    short = name.removeprefix(LOSS_OPTIONS)
+    for option in (LOSSES[loss].options[short] for loss in losses if short in LOSSES[loss].options):
+        for value in _extremes(parameter):
+            if fault := option.fault(value):
+                raise ConfigError(f"the search space, {name}: {value!r} is not {fault}.", hint="mend the space.")
 
 
 def _check_kind(name: str, span: Range, annotation: Any) -> None:
@@ -279,7 +285,7 @@ def default_space(config: RunConfig, rows: int) -> Space:
         rows: how many there are to train on; no batch is larger.
     """
     training = config.training
-    if config.task == "classification" and config.head.kind == "logistic" and training.loss is None:
+    if loss_name(config, get_task(config.task)) == FROZEN:
         return {"head.regularisation": Range(1e-2, 1e2, log=True), "head.class_weight": Choice((None, "balanced"))}
     space: Space = {}
     if training.learning_rate is not None:

@@ -9,10 +9,12 @@ be read any more once a kill has torn its last line and another one was appended
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -95,8 +97,10 @@ class TrialStore:
     def __init__(self, path: Path, space: Space) -> None:
         optuna = require_optuna()
         self.space = space
+        # Opened by its path: in a URL, some characters of a path would mean something else.
+        opened = {"creator": partial(sqlite3.connect, path, check_same_thread=False)}
         try:
-            self.storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+            self.storage = optuna.storages.RDBStorage(f"sqlite:///{path.name}", engine_kwargs=opened)
             self.study = optuna.create_study(
                 storage=self.storage, study_name=NAME, direction="maximize", load_if_exists=True
             )

@@ -70,7 +70,7 @@ def run_apart(
     run = RunDirectory(path)
     settings, log = beside(path, ".yaml"), beside(path, ".log")
     begun = _begun(run, config)
-    watch = _Watch(run.log, metric, weak)
+    watch = Watch(run.log, metric, weak)
     reason = None
     if begun != "finished":
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
         return
 
 
-class _Watch:
+class Watch:
     """Reads the dev evaluations of a run as they come, and judges each in its order.
 
     A run is judged by the same sequence however fast it is read, so that a study does not depend on timing.
@@ -191,7 +191,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
 
 
-def _follow(child: subprocess.Popen[bytes], watch: _Watch, start: float, timeout: float | None) -> str | None:
+def _follow(child: subprocess.Popen[bytes], watch: Watch, start: float, timeout: float | None) -> str | None:
     """Wait until the process has ended or need not go on; why, if it was too slow."""
     while child.poll() is None:
         if watch.stop():
@@ -229,7 +229,7 @@ def _last_words(log: Path) -> str:
     return "\n".join(lines[-LAST_LINES:])[-LAST_CHARACTERS:]
 
 
-def _outcome(run: RunDirectory, watch: _Watch, reason: str | None, seconds: float) -> Outcome:
+def _outcome(run: RunDirectory, watch: Watch, reason: str | None, seconds: float) -> Outcome:
     # What was written after the last look.
     watch.stop()
     curve = watch.curve

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from typing import Any
 
 from embedft.artifacts import disk_errors
 from embedft.config import RunConfig
-from embedft.errors import ArtifactError, ConfigError
+from embedft.errors import ArtifactError, ConfigError, DiskFullError
 from embedft.tasks import get_task
 from embedft.training.fit import FEWEST_STEPS, LEARNING_RATE_TIMES_HIDDEN, MOST_EPOCHS
 from embedft.training.job import open_base
 from embedft.training.rundir import RunDirectory
+from embedft.training.sets import FROZEN, loss_name
 from embedft.training.space import (
     Choice,
     Range,
@@ -31,6 +33,9 @@ from embedft.training.space import (
 from embedft.training.study import Trial, TrialStore, best_of, importance, is_weak, require_optuna, suggest
 from embedft.training.trial import Curve, Outcome, beside, run_apart
 from embedft.training.tunedir import TuneDirectory
+
+# As `embedft.artifacts` and the command line have it.
+FULL_DISK = re.compile("disk (ran|is) full")
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ def tune(
     require_optuna()
     if trials < 1:
         raise ConfigError(f"{trials} trials.", hint="ask for at least one; 20 to 50 are usual.")
+    if seed is not None and seed < 0:
+        raise ConfigError(f"the seed of the search is {seed}.", hint="use a whole number from 0 on.")
     directory = TuneDirectory(Path(output))
     if resume:
         directory.read()
@@ -169,9 +176,13 @@ def fill_in(config: RunConfig, rows: int) -> RunConfig:
         rows: how many there are to train on, those that may be held out for dev included.
     """
     training, values = config.training, {}
+    if loss_name(config, get_task(config.task)) == FROZEN:
+        return config
     if training.learning_rate is None:
-        on_cpu = config.model_copy(update={"model": config.model.model_copy(update={"device": "cpu"})})
-        hidden = int(open_base(on_cpu).sentence_transformer[0].config.hidden_size)
+        # Opened to be looked at: what it took of a GPU would be missing from the trials.
+        lightly = config.model.model_copy(update={"device": "cpu", "precision": "float32"})
+        base = open_base(config.model_copy(update={"model": lightly}))
+        hidden = int(base.sentence_transformer[0].config.hidden_size)
         values["training.learning_rate"] = LEARNING_RATE_TIMES_HIDDEN / hidden
     if training.epochs is None and training.max_steps is None:
         steps = math.ceil(rows / (training.batch_size * training.gradient_accumulation))
@@ -271,6 +282,7 @@ class _Study:
         outcome = self._attempt(number, parameters)
         if number == 0:
             self._require_trained(outcome)
+        self._require_disk(outcome)
         trial = Trial(
             number=number,
             state=outcome.state,
@@ -309,6 +321,14 @@ class _Study:
             self.store.close()
             self.directory.clear()
             raise ConfigError(f"the configuration cannot be trained as it is: {message}", hint=hint or None)
+
+    def _require_disk(self, outcome: Outcome) -> None:
+        """Raise DiskFullError if a trial ended by that: its settings are not at fault, and the next one would too."""
+        if outcome.state == "failed" and outcome.reason is not None and FULL_DISK.search(outcome.reason):
+            raise DiskFullError(
+                f"{self.directory.path}: a trial found the disk full: {outcome.reason.splitlines()[0]}",
+                hint=f"free some space, then go on with: embedft tune -o {self.directory.path} --resume.",
+            )
 
     def _drop_models(self) -> None:
         """Remove the models of all trials but the best."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -26,7 +27,7 @@ from embedft.training.space import (
     with_values,
 )
 from embedft.training.study import Trial, TrialStore, best_of, importance, is_weak, suggest
-from embedft.training.trial import read_log
+from embedft.training.trial import Watch, read_log, run_apart
 from embedft.training.tuning import fill_in
 
 QUICK = {"max_steps": 4, "batch_size": 16, "eval_every": 2}
@@ -43,7 +44,7 @@ SPACE = dict(map(parse_search, SEARCHED))
 def config(path=GARDEN, **sections):
     values = {"data": {"path": str(path)}, "training": QUICK, "model": {"precision": "float32"}}
     for name, fields in sections.items():
-        values[name] = {**values.get(name, {}), **fields}
+        values[name] = {**values.get(name, {}), **fields} if isinstance(fields, dict) else fields
     return RunConfig.model_validate(values)
 
 
@@ -103,6 +104,7 @@ def test_a_search_that_says_nothing_usable_is_refused(text, named):
     [
         ("training.learnin_rate=1e-5..1e-4", "unknown field 'training.learnin_rate'", "training.learning_rate"),
         ("training.loss_options.scal=10.0..30.0", "which mnrl does not have", "training.loss_options.scale"),
+        ("training.loss_options.scale=-5.0..30.0", "-5.0 is not a number above 0", "mend"),
         ("training.batch_size=1..64", "'training.batch_size' is 1", "mend"),
         ("training.batch_size=16.0..64.0", "holds fractions, the field whole numbers", "16..64"),
         ("training.warmup=0..1", "just two whole numbers", "0.0..1.0"),
@@ -131,6 +133,14 @@ def test_an_option_is_searched_if_one_of_the_searched_losses_has_it():
 def test_a_value_of_a_section_that_is_off_switches_it_on():
     check_space({"training.lora.rank": Choice((8, 32))}, config())
     assert with_values(config(), {"training.lora.rank": 8}, source="test").training.lora.rank == 8
+
+
+def test_a_head_on_frozen_vectors_has_a_space_of_its_own():
+    frozen = config(task="classification")
+    assert fill_in(frozen, rows=100) == frozen, "it knows no learning rate"
+    space = default_space(frozen, rows=100)
+    assert list(space) == ["head.regularisation", "head.class_weight"]
+    check_space(space, frozen)
 
 
 def test_by_default_the_settings_around_those_of_the_configuration_are_searched():
@@ -217,7 +227,9 @@ def test_a_trial_is_weak_below_the_median_of_enough_trials_that_came_as_far():
 # The memory
 
 
-def test_trials_are_read_as_they_were_stored(tmp_path):
+def test_trials_are_read_as_they_were_stored_also_below_an_odd_path(tmp_path):
+    tmp_path = tmp_path / "100 % {odd}?x=1#"
+    tmp_path.mkdir()
     trials = [*search(3), Trial(3, "failed", None, {"training.freeze": ["x"]}, 0.1, "ü" * 5000)]
     trials.append(Trial(4, "pruned", 0.25, trials[0].parameters, 2.0, "weak", ((3, 0.5), (6, 0.25))))
     store = TrialStore(tmp_path / "study.db", SPACE)
@@ -359,14 +371,60 @@ def test_trials_that_fail_are_noted_and_do_not_end_the_study(tmp_path):
         assert trial.state != "complete" or trial.value >= result.base_value
 
 
+def test_a_trial_that_is_too_slow_or_killed_is_noted(tmp_path):
+    slow = run_apart(config(), tmp_path / "slow", "ndcg@10", timeout=0.01)
+    assert (slow.state, slow.value) == ("failed", None)
+    assert slow.reason.startswith("took longer than")
+    assert processes_of(tmp_path) == []
+
+    def kill():
+        while not (found := processes_of(tmp_path / "killed")):
+            time.sleep(0.02)
+        found[0].kill()
+
+    threading.Thread(target=kill, daemon=True).start()
+    killed = run_apart(config(), tmp_path / "killed", "ndcg@10")
+    assert killed.state == "failed"
+    assert killed.reason.startswith("was ended by SIGKILL, probably for lack of memory")
+
+
 @pytest.mark.slow
-def test_a_trial_that_is_killed_or_too_slow_is_noted(tmp_path):
-    result = tune(
-        config(), tmp_path / "tune", trials=2, space={"training.max_steps": Choice((4, 100_000))}, timeout=0.4
+def test_a_weak_trial_is_ended_and_its_last_value_kept(tmp_path):
+    weak = run_apart(config(), tmp_path / "weak", "ndcg@10", weak=lambda curve: len(curve) == 1)
+    assert (weak.state, len(weak.curve)) == ("pruned", 1)
+    assert weak.curve[0] == (2, weak.value)
+    assert "after 1 dev evaluations (step 2)" in weak.reason
+    assert record(tmp_path / "weak")["status"] != "finished"
+
+
+def test_a_dev_value_that_is_no_number_is_a_divergence(tmp_path):
+    watch = Watch(tmp_path / "log", "x", None)
+    assert not watch.stop()
+    (tmp_path / "log").write_text(
+        '{"step": 1, "eval_x": 0.5}\n{"step": 2, "eval_x": NaN}\n{"step": 3, "eval_x": 1.0}\n'
     )
-    slow = result.trials[1]
-    assert (slow.state, slow.reason) == ("failed", "took longer than 0.4 minutes")
-    assert result.best.number == 0
+    assert watch.stop()
+    assert watch.curve == ((1, 0.5),)
+    assert watch.diverged == "diverged: x on dev was nan at step 2"
+
+
+def test_a_run_is_judged_alike_however_fast_it_is_read(tmp_path):
+    lines = [json.dumps({"step": step, "eval_x": value}) + "\n" for step, value in enumerate((0.3, 0.2, 0.9, 0.1))]
+    ends = []
+    for at_once in (1, 2, 4):
+        watch = Watch(tmp_path / "log", "x", lambda curve: curve[-1][1] == 0.2)
+        for end in range(at_once, 5, at_once):
+            (tmp_path / "log").write_text("".join(lines[:end]))
+            watch.stop()
+        ends.append((watch.curve, watch.weak_at))
+    assert ends == [(((0, 0.3), (1, 0.2)), 1)] * 3
+
+
+def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match="tuning needs optuna") as refused:
+        tune(config(), tmp_path / "tune", trials=2)
+    assert refused.value.hint == "pip install 'embedft[tune]'."
 
 
 def test_a_configuration_that_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path):
