@@ -290,7 +290,10 @@ def _keep_best(job: Job, state: TrainerState, base_value: float, judged: Callabl
     best_step, best_value = int(state.best_global_step or 0), state.best_metric
     if best_value is not None and best_value > base_value:
         checkpoint = job.directory.checkpoints / f"checkpoint-{best_step}"
-        model = _anchored(job, checkpoint, judged) if job.config.training.anchor else open_modules(checkpoint, "cpu")
+        if job.config.training.anchor is None:
+            model = open_modules(checkpoint, "cpu")
+        else:
+            model, best_value = _anchored(job, checkpoint, judged)
     else:
         best_step, best_value = 0, base_value
         logger.warning(
@@ -304,8 +307,8 @@ def _keep_best(job: Job, state: TrainerState, base_value: float, judged: Callabl
     return best_step
 
 
-def _anchored(job: Job, checkpoint: Path, judged: Callable[[Encoder], Evaluation]) -> SentenceTransformer:
-    """The base's modules with the mixture of old and new weights that is best on dev and forgets little."""
+def _anchored(job: Job, checkpoint: Path, judged: Callable[[Encoder], Evaluation]) -> tuple[SentenceTransformer, float]:
+    """The mixture of old and new weights that is best on dev and forgets little, and its value on dev."""
     from embedft.training.anchor import FolderState, anchor, general_score
 
     settings = job.config.training.anchor or AnchorConfig()
@@ -325,4 +328,4 @@ def _anchored(job: Job, checkpoint: Path, judged: Callable[[Encoder], Evaluation
         config=settings,
     )
     job.directory.update(anchor=found.as_dict())
-    return model
+    return model, found.chosen.dev
