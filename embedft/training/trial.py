@@ -69,16 +69,16 @@ def run_apart(
     start = time.monotonic()
     run = RunDirectory(path)
     settings, log = beside(path, ".yaml"), beside(path, ".log")
-    begun = _begun(run, config)
+    how_far = begun(run, config)
     watch = Watch(run.log, metric, weak)
     reason = None
-    if begun != "finished":
+    if how_far != "finished":
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(settings, _as_yaml(config))
-        if begun is None:
+        if how_far is None:
             # The record of another run, whose evaluations are not those of this one.
             run.log.unlink(missing_ok=True)
-        arguments = [str(settings), "-o", str(path), {"training": "--resume", None: "--force"}[begun]]
+        arguments = [str(settings), "-o", str(path), {"training": "--resume", None: "--force"}[how_far]]
         with _process(arguments, log) as child:
             reason = _follow(child, watch, start, timeout) or _ended_badly(child, log)
     return _outcome(run, watch, reason, time.monotonic() - start)
@@ -96,7 +96,7 @@ def _as_yaml(config: RunConfig) -> bytes:
     return text.encode()
 
 
-def _begun(run: RunDirectory, config: RunConfig) -> str | None:
+def begun(run: RunDirectory, config: RunConfig) -> str | None:
     """How far a run with these very settings has come in its directory: None, "training", or "finished"."""
     try:
         record = json.loads(run.run_file.read_text(encoding="utf-8"))

@@ -111,8 +111,8 @@ class TuneDirectory:
         """Lay fields over ``tune.json``, atomically."""
         write_json(self.record, {**self.read(), **fields})
 
-    def check_resumable(self, settings: Mapping[str, Any], files: Mapping[str, str]) -> None:
-        """Raise ConfigError if the study was begun with other settings, or data whose files had other contents."""
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise ConfigError if the study was begun with other settings."""
         stored = self.read()
         before, now = (dict(_flat({name: source[name] for name in BEGUN_WITH})) for source in (stored, settings))
         changed = [
@@ -125,9 +125,11 @@ class TuneDirectory:
                 f"{self.path}: the study began with other settings: {'; '.join(changed)}.",
                 hint="resume without settings of your own, or start afresh with --force.",
             )
-        edited = sorted(
-            name for name in stored["data"].keys() | files.keys() if stored["data"].get(name) != files.get(name)
-        )
+
+    def check_data(self, files: Mapping[str, str]) -> None:
+        """Raise ConfigError if the files of the data had other contents (name -> SHA-256) when the study was begun."""
+        before = self.read()["data"]
+        edited = sorted(name for name in before.keys() | files.keys() if before.get(name) != files.get(name))
         if edited:
             raise ConfigError(
                 f"{self.path}: the data has changed since the study began: {', '.join(edited)}.",

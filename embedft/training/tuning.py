@@ -31,7 +31,7 @@ from embedft.training.space import (
     with_values,
 )
 from embedft.training.study import Trial, TrialStore, best_of, importance, is_weak, require_optuna, suggest
-from embedft.training.trial import Curve, Outcome, beside, run_apart
+from embedft.training.trial import Curve, Outcome, begun, beside, run_apart
 from embedft.training.tunedir import TuneDirectory
 
 # As `embedft.artifacts` and the command line have it.
@@ -207,7 +207,8 @@ def _check_resumable(
         "seed": stored["seed"] if seed is None else seed,
         "pruning": stored["pruning"] if pruning is None else pruning,
     }
-    directory.check_resumable(given, _data(config)[0])
+    directory.check_settings(given)
+    directory.check_data(_data(config)[0])
 
 
 class _Study:
@@ -337,11 +338,15 @@ class _Study:
             if trial != best and not (self.keep_models and trial.state == "complete"):
                 self.directory.drop_model(trial.number)
 
-    def _train_best(self, best: Trial) -> None:
+    def _best_config(self, best: Trial) -> RunConfig:
         values = {} if best.number == 0 else best.parameters
-        config = with_values(self.config, values, source="the best trial")
+        return with_values(self.config, values, source="the best trial")
+
+    def _train_best(self, best: Trial) -> None:
+        if self._final() is not None:
+            return
         self._say(f"training with the settings of trial {best.number}, the best on dev")
-        outcome = run_apart(config, self.directory.best, self.metric)
+        outcome = run_apart(self._best_config(best), self.directory.best, self.metric)
         if outcome.state != "complete":
             raise ArtifactError(
                 f"{self.directory.best}: training with the best settings failed: {outcome.reason}",
@@ -349,9 +354,9 @@ class _Study:
             )
 
     def _final(self) -> dict[str, Any] | None:
-        """The evaluation of ``best/`` if that is finished."""
-        run = RunDirectory(self.directory.best)
-        if not run.run_file.is_file() or run.read()["status"] != "finished":
+        """The evaluation of ``best/`` if that is finished, and not that of an earlier best trial."""
+        best, run = best_of(self.trials), RunDirectory(self.directory.best)
+        if best is None or begun(run, self._best_config(best)) != "finished":
             return None
         evaluation: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
         return evaluation
