@@ -9,10 +9,16 @@ import click
 
 from embedft.cli.options import force_option, json_option
 
+# What one does with the model of a task.
+NEXT = {
+    "retrieval": "embedft index build CORPUS --model {run}/model -o INDEX",
+    "classification": 'embedft classify {run} "TEXT"',
+}
+
 
 @click.command(epilog="All fields of a configuration: embedft train --fields")
 @click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.option("--task", help="What to train for: retrieval.")
+@click.option("--task", help="What to train for: retrieval, similarity, classification.")
 @click.option("--data", help="BEIR folder, folder of pairs (train.jsonl ...), or file of pairs.")
 @click.option("--model", help="Encoder to start from: folder, hub name, or 'bundled'.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run.")
@@ -88,12 +94,21 @@ def _run(
         return
     print_comparison(result.evaluation, result.against, result.comparison)
     out = console()
+    frozen = not (output / "train_log.jsonl").is_file()
     kept = f"step {result.best_step}" if result.best_step else "the base model's weights (no step was better on dev)"
-    out.print(f"kept {kept}: {result.metric} on dev {result.best_value:.4f}, base model {result.base_value:.4f}")
+    kept = "the encoder is as it was; its head" if frozen else f"kept {kept}"
+    out.print(f"{kept}: {result.metric} on dev {result.best_value:.4f}, before {result.base_value:.4f}")
+    if result.anchor:
+        general = result.anchor["general"]
+        out.print(
+            f"anchored: {result.anchor['share']:g} of the new weights; "
+            f"general set {general['before']:.4f} -> {general['after']:.4f}"
+        )
     out.print(
         f"model: {output / 'model'}   evidence: {output / 'metrics.json'}, {output / 'per_query.parquet'}", markup=False
     )
-    out.print(f"next: embedft index build CORPUS --model {output / 'model'} -o INDEX", soft_wrap=True, markup=False)
+    if run_config.task in NEXT:
+        out.print(f"next: {NEXT[run_config.task].format(run=output)}", soft_wrap=True, markup=False)
 
 
 def _print_fields() -> None:

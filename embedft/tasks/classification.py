@@ -18,6 +18,7 @@ from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import ClassificationEvaluation, check_class_metrics, evaluate_classification
 from embedft.evaluation.classification import DEFAULT_STATISTICS
+from embedft.evaluation.tally import LOWER_IS_BETTER
 from embedft.heads.fit import lone_classes
 from embedft.heads.frozen import classes_of, labels_of, logistic_head, training_rows
 from embedft.heads.head import Head
@@ -37,6 +38,7 @@ class Classification:
     metric = "accuracy"
     metrics = DEFAULT_STATISTICS
 
+    lower_is_better = LOWER_IS_BETTER
     headed = True
 
     def default_loss(self, config: RunConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ class Retrieval:
     metric = "ndcg@10"
     metrics = DEFAULT_METRICS
 
+    lower_is_better: Collection[str] = ()
     headed = False
 
     def default_loss(self, _config: RunConfig) -> str:

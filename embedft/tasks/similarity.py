@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -30,6 +30,7 @@ class Similarity:
     metric = "spearman"
     metrics = ("spearman", "pearson")
 
+    lower_is_better: Collection[str] = ()
     headed = False
 
     def default_loss(self, _config: RunConfig) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ class Task(Protocol):
     losses: Sequence[str]
     metric: str
     metrics: Sequence[str]
+    lower_is_better: Collection[str]  # those of the metrics of which less is better
     headed: bool  # whether it has a head on the vectors; `evaluate` then takes one as ``head``
 
     def default_loss(self, config: RunConfig) -> str:

@@ -142,7 +142,13 @@ def _train(job: Job) -> None:
 def check(config: RunConfig) -> None:
     """Raise ConfigError if the settings contradict each other or the task, as far as this shows without the data."""
     task = get_task(config.task)
-    task.check_metrics(wanted_metrics(config, task))
+    metrics = wanted_metrics(config, task)
+    task.check_metrics(metrics)
+    if metrics[0] in task.lower_is_better:
+        raise ConfigError(
+            f"evaluation.metric is {metrics[0]}, of which less is better; the best step is the highest on dev.",
+            hint=f"choose by {task.metric}, and name {metrics[0]} in evaluation.metrics.",
+        )
     training = config.training
     check_preparation(training)
     loss = loss_name(config, task)
@@ -245,7 +251,7 @@ def _report(leakage: list[Leak]) -> None:
         level = logging.WARNING if leak.severe else logging.INFO
         logger.log(
             level,
-            "leakage: %d (%.1f %%) of split %s share a %s with train, e.g. %r",
+            "leakage: %d (%.1f %%) of split %s stand in train as well (%s), e.g. %r",
             leak.count,
             100 * leak.share,
             leak.split,
