@@ -185,7 +185,7 @@ def _print_sweep(found: Sweep, out: Console) -> None:
     from rich.table import Table
 
     table = Table("learning rate")
-    for heading in ("loss", "smoothed"):
+    for heading in ("loss", "before training", "smoothed"):
         table.add_column(heading, justify="right")
     table.add_column("")
     levels = [point.smoothed for point in found.points]
@@ -193,6 +193,6 @@ def _print_sweep(found: Sweep, out: Console) -> None:
     every = max(len(found.points) // CURVE_ROWS, 1)
     for point in found.points[::every]:
         bar = round(BAR * (point.smoothed - low) / span) * "█"
-        table.add_row(f"{point.rate:.2g}", f"{point.loss:.4f}", f"{point.smoothed:.4f}", bar)
+        table.add_row(f"{point.rate:.2g}", f"{point.loss:.4f}", f"{point.untrained:.4f}", f"{point.smoothed:.4f}", bar)
     out.print(table)
     out.print(found.verdict, soft_wrap=True, markup=False)

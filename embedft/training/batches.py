@@ -66,16 +66,20 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
 
     def __init__(self, dataset: Any, samplers: Sequence[SeededBatchSampler], *, seed: int, temperature: float) -> None:
         super().__init__(dataset, batch_samplers=list(samplers), seed=seed)
-        self.counts = shares([len(sampler) for sampler in samplers], [s.rows for s in samplers], temperature)
+        # Of each set as many batches side by side as there are processes: their losses exchange vectors, so all
+        # processes must be at the same loss.
+        self.world = world_size()
+        rounds = shares([len(sampler) // self.world for sampler in samplers], [s.rows for s in samplers], temperature)
+        self.counts = [self.world * count for count in rounds]
         self.offsets = np.concatenate([[0], np.cumsum([sampler.rows for sampler in samplers])])
         self.batch = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        places = np.repeat(np.arange(len(self.counts)), self.counts)
+        places = np.repeat(np.arange(len(self.counts)), np.asarray(self.counts) // self.world)
         order = np.random.default_rng([self.seed, self.epoch, len(self.counts)]).permutation(places)
         # How often each set has been drawn before this epoch.
         drawn = [self.epoch * count for count in self.counts]
-        for number, place in enumerate(order.tolist()):
+        for number, place in enumerate(np.repeat(order, self.world).tolist()):
             self.batch = self.epoch * len(self) + number
             sampler = self.batch_samplers[place]
             epoch, within = divmod(drawn[place], len(sampler))
@@ -87,7 +91,7 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
 
 
 def shares(batches: Sequence[int], rows: Sequence[int], temperature: float) -> list[int]:
-    """How many batches of an epoch each set gets; at least 1, and as many in all as the sets have."""
+    """How many rounds of batches of an epoch each set gets; at least 1, and as many in all as the sets have."""
     weights = np.asarray(rows, np.float64) ** (1 / temperature)
     total = sum(batches)
     exact = weights / weights.sum() * total

@@ -19,6 +19,10 @@ SHOWN = 300
 
 # What the other rows of a batch are to a row, by what the loss needs.
 SAYS = {
+    "labelled texts": (
+        "The label of a text says what it belongs to and what not, so no negatives are needed.",
+        "Texts of one class stand together in a batch where the loss compares texts (supcon).",
+    ),
     "triplets": (
         "The anchor must come nearer to its positive than to its own negative.",
         "A row with several negatives became several rows. The other rows of the batch play no part.",

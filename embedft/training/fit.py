@@ -132,8 +132,8 @@ def total_steps(job: Job) -> int:
         )
     if settings.max_steps is not None:
         return settings.max_steps
-    epoch = math.ceil(sum(shares(batches, rows, settings.mixing_temperature)) / world_size())
-    updates = math.ceil(epoch / settings.gradient_accumulation)
+    rounds = shares([count // world_size() for count in batches], rows, settings.mixing_temperature)
+    updates = math.ceil(sum(rounds) / settings.gradient_accumulation)
     epochs = settings.epochs or min(max(1, math.ceil(FEWEST_STEPS / updates)), MOST_EPOCHS)
     return max(math.ceil(epochs * updates), 1)
 

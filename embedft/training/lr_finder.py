@@ -3,6 +3,11 @@
 Smith 2017, arXiv:1506.01186, section 3.3, with the exponential sweep that became usual after it. The steps are those
 of the run: its batches, loss, optimizer and precision, on weights that are thrown away. Losses with in-batch negatives
 depend on the batch size, so the rate found is that of the configuration's.
+
+Two things are added. The losses of batches differ more than training changes them, so each batch is also given to the
+weights that the sweep began with, and the difference counts. And a loss can fall while training fails: CoSENT of the
+bundled encoder is about 10 a batch on STS-B, that of vectors that are all alike 7.5. So the sweep ends where vectors
+collapse, too.
 """
 
 from __future__ import annotations
@@ -10,27 +15,32 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from transformers import TrainerCallback
 
 from embedft.config import RunConfig
 from embedft.errors import ConfigError, TrainingError
 from embedft.progress import Advance, progress
-from embedft.training.rundir import RunDirectory
+from embedft.training.alarms import WATCHED
+from embedft.training.fit import LEARNING_RATE_TIMES_HIDDEN
+
+if TYPE_CHECKING:
+    from embedft.training.trainer import PairTrainer
 
 FEWEST_STEPS = 20
 # Around the default rate of the encoder's size, 300 times each way: a sweep that begins where nothing moves and ends
 # where training cannot hold.
 REACH = 300.0
-# The weight of the past in the smoothed loss, over a twentieth of the sweep: batches differ more than steps do.
+# The weight of the past in the smoothed gain, over a twentieth of the sweep.
 SMOOTHED_SHARE = 0.05
-# Training has diverged when the smoothed loss has lost this multiple of all that it had gained, and is above its start.
-LOST = 1.0
-# A fall by less than this share of the loss may be the batches' doing.
+# The share of its beginning that the spread of the vectors may shrink to.
+COLLAPSED = 0.5
+# A fall by less than this share of the loss is none.
 LEAST_FALL = 0.02
 # The suggested rate over that at which the loss has fallen half its way.
 TIMES_HALVED = 3.0
@@ -38,11 +48,22 @@ TIMES_HALVED = 3.0
 
 @dataclass(frozen=True)
 class Point:
-    """One step of the sweep: its rate, the loss of its batch before the step, and the smoothed loss."""
+    """One step of the sweep.
+
+    Attributes:
+        rate: of the step.
+        loss: of its batch, before the weights change.
+        untrained: of the same batch with the weights that the sweep began with.
+        smoothed: the smoothed difference of the two, from the mean of ``untrained``.
+        spread: 1 - the mean cosine of the batch's different documents, over what it was with the first weights; None
+            where a batch has no two of them.
+    """
 
     rate: float
     loss: float
+    untrained: float
     smoothed: float
+    spread: float | None
 
 
 @dataclass(frozen=True)
@@ -53,9 +74,9 @@ class Sweep:
         points: of each step.
         suggested: a peak rate for ``training.learning_rate``; None if the loss never fell.
         halved: where the smoothed loss has come half the way from its beginning to its lowest; None likewise.
-        steepest: where it falls fastest over the logarithm of the rate; None likewise.
         lowest: where it is lowest.
-        diverged: the rate at which the sweep was stopped; None if it ran to its end.
+        ended: the rate at which training failed; None if the sweep ran to its end.
+        why: how it failed: ``"diverged"`` or ``"collapsed"``.
         batch_size: of the sweep.
         configured: the rate that a run would use as things stand.
     """
@@ -63,49 +84,36 @@ class Sweep:
     points: list[Point]
     suggested: float | None
     halved: float | None
-    steepest: float | None
     lowest: float
-    diverged: float | None
+    ended: float | None
+    why: str | None
     batch_size: int
     configured: float
 
     @property
     def verdict(self) -> str:
         """What follows, in a sentence or two."""
-        ends = f"at {self.diverged:.2g} it diverged" if self.diverged else "it did not diverge"
+        ends = f"at {self.ended:.2g} it {self.why}" if self.ended else "it held to the end"
         if self.suggested is None:
             return f"The loss never fell; {ends}. The configured rate is {self.configured:.2g}."
         factor = self.configured / self.suggested
-        said = (
-            "about the same"
-            if 0.4 < factor < 2.5
-            else f"{max(factor, 1 / factor):.1f} times {'that' if factor > 1 else 'smaller'}"
-        )
+        said = f"{factor:.1f} times that" if factor > 1 else f"{1 / factor:.1f} times smaller"
         return (
             f"Suggested for batches of {self.batch_size}: training.learning_rate={self.suggested:.1e}. The loss is "
             f"half down at {self.halved:.2g}, lowest at {self.lowest:.2g}; {ends}. The configured rate, "
-            f"{self.configured:.2g}, is {said}."
+            f"{self.configured:.2g}, is {'about the same' if 0.5 < factor < 2 else said}."
         )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "suggested": self.suggested,
-            "configured": self.configured,
-            "halved": self.halved,
-            "steepest": self.steepest,
-            "lowest": self.lowest,
-            "diverged": self.diverged,
-            "batch_size": self.batch_size,
-            "points": [{"rate": p.rate, "loss": p.loss, "smoothed": p.smoothed} for p in self.points],
-        }
+        return asdict(self)
 
 
 def find_learning_rate(config: RunConfig, *, steps: int = 100, show_progress: bool = False) -> Sweep:
     """The sweep of a configuration, and the rate that it suggests.
 
     Args:
-        config: of the run; its ``training.learning_rate`` is where the sweep is centred.
+        config: of the run; the rate that it sets plays no part.
         steps: of the sweep.
         show_progress: on standard error.
 
@@ -113,141 +121,179 @@ def find_learning_rate(config: RunConfig, *, steps: int = 100, show_progress: bo
         ConfigError: too few steps.
         EmbedftError: whatever training would raise before its first step.
     """
-    from embedft.training.probe import silent_trainer
-    from embedft.training.run import check, open_job
+    from embedft.training.probe import objective_of, open_stepped, silent_trainer
 
     if steps < FEWEST_STEPS:
         raise ConfigError(f"--steps is {steps}.", hint=f"use at least {FEWEST_STEPS}.")
-    check(config)
     with tempfile.TemporaryDirectory() as folder:
-        job = open_job(config, RunDirectory(Path(folder)), show_progress=False)
-        trainer = silent_trainer(job, steps)
+        job = open_stepped(config, Path(folder))
+        trainer = silent_trainer(job, steps, objective_of(job))
         configured = float(trainer.args.learning_rate)
         with progress("sweeping", steps, "steps", enabled=show_progress) as advance:
-            recorder = Recorder(configured / REACH, REACH ** (2 / (steps - 1)), steps, advance)
+            centre = LEARNING_RATE_TIMES_HIDDEN / int(job.base.sentence_transformer[0].config.hidden_size)
+            recorder = Recorder(centre / REACH, REACH ** (2 / (steps - 1)), steps, advance)
             recorder.run(trainer)
-    return summarise(recorder.rates, recorder.losses, recorder.diverged, config.training.batch_size, configured)
+    return summarise(recorder.steps_done, recorder.why, config.training.batch_size, configured)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Step:
+    """What a step of the sweep showed; the attributes are those of `Point`."""
+
+    rate: float
+    loss: float
+    untrained: float
+    spread: float | None
+
+
 class Recorder(TrainerCallback):  # type: ignore[misc]
-    """Gives a trainer its growing rate, and keeps the loss of each step.
+    """Gives a trainer its growing rate, and keeps what each step shows.
 
-    Attributes:
+    Args:
         first: the rate of the first step.
         growth: of the rate from step to step.
         steps: of the whole sweep.
         advance: told of each step.
     """
 
-    first: float
-    growth: float
-    steps: int
-    advance: Advance
-    rates: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    diverged: float | None = None
-    _sum: float = 0.0
+    def __init__(self, first: float, growth: float, steps: int, advance: Advance) -> None:
+        self.first, self.growth, self.steps, self.advance = first, growth, steps, advance
+        self.steps_done: list[Step] = []
+        self.why: str | None = None
+        self._batches: list[tuple[float, float, float | None]] = []
 
-    def run(self, trainer: Any) -> None:
-        """Train, without evaluations and checkpoints, until the loss flies or the sweep ends."""
+    def run(self, trainer: PairTrainer) -> None:
+        """Train until training fails or the sweep ends."""
         from torch.optim.lr_scheduler import LambdaLR
 
-        optimizer = trainer.create_optimizer()
+        optimizer: Any = trainer.create_optimizer()
         for group in optimizer.param_groups:
             # Layers keep the ratios of their rates.
             group["lr"] *= self.first / trainer.args.learning_rate
         trainer.lr_scheduler = LambdaLR(optimizer, lambda step: self.growth**step)
+        begun = Begun(trainer, [value for group in optimizer.param_groups for value in group["params"]])
         step = trainer.training_step
 
-        def recorded(*args: Any, **options: Any) -> Any:
-            loss = step(*args, **options)
-            self._sum += float(loss)
+        def recorded(model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+            untrained, spread = begun.loss(model, inputs)
+            loss = step(model, inputs, *args, **options)
+            now = spread_of(trainer)
+            share = None if now is None or not spread else now / spread
+            # A step of several batches has the mean of their losses; each comes divided already.
+            self._batches.append((float(loss), untrained / trainer.current_gradient_accumulation_steps, share))
             return loss
 
-        trainer.training_step = recorded
+        trainer.training_step = recorded  # type: ignore[method-assign]
         trainer.add_callback(self)
         try:
             trainer.train()
         except TrainingError:
-            # The alarms of training: a loss that is no number, or vectors that have all become one.
-            self.diverged = self.first * self.growth ** len(self.losses)
+            # The alarms of training: something is no number, or the vectors have all become one.
+            self.why = "diverged"
 
     def on_step_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
-        """A new sum over the batches of the step."""
-        self._sum = 0.0
+        """Forget the batches of the step before."""
+        self._batches.clear()
 
     def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
-        """Keep the loss; stop if it has flown."""
-        self.rates.append(self.first * self.growth ** len(self.losses))
-        self.losses.append(self._sum)
+        """Keep what the step showed; stop if training has failed."""
+        losses, untrained, spreads = zip(*self._batches, strict=True)
+        spread = None if None in spreads else min(spreads)
+        self.steps_done.append(
+            Step(self.first * self.growth ** len(self.steps_done), sum(losses), sum(untrained), spread)
+        )
         self.advance(1)
-        if has_diverged(smooth(self.losses, self.steps)):
-            self.diverged = self.rates[-1]
-            control.should_training_stop = True
+        self.why = failed(self.steps_done, self.steps)
+        control.should_training_stop = control.should_training_stop or self.why is not None
 
 
-def smooth(losses: Sequence[float], steps: int) -> np.ndarray:
-    """The exponential mean of losses, corrected for its beginning, (n,); its reach is a twentieth of ``steps``."""
+class Begun:
+    """The weights that a sweep began with, to be asked for the loss of a batch.
+
+    Args:
+        trainer: whose loss it is.
+        weights: that it trains.
+    """
+
+    def __init__(self, trainer: PairTrainer, weights: list[torch.Tensor]) -> None:
+        self.trainer, self.weights = trainer, weights
+        self.first = [value.detach().clone() for value in weights]
+
+    def loss(self, model: Any, inputs: Any) -> tuple[float, float | None]:
+        """The loss of a batch with these weights, and the spread of its vectors."""
+        now = [value.detach().clone() for value in self.weights]
+        self._put(self.first)
+        try:
+            with torch.no_grad(), self.trainer.compute_loss_context_manager():
+                loss = float(self.trainer.compute_loss(model, self.trainer._prepare_inputs(inputs)))
+            return loss, spread_of(self.trainer)
+        finally:
+            self._put(now)
+
+    def _put(self, values: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for weight, value in zip(self.weights, values, strict=True):
+                weight.copy_(value)
+
+
+def spread_of(trainer: PairTrainer) -> float | None:
+    """1 - the mean cosine of the different documents of the last batch, as the alarms saw it."""
+    cosine = trainer.alarms.figures().get(WATCHED)
+    return None if cosine is None else 1 - cosine
+
+
+def smooth(values: Sequence[float], steps: int) -> np.ndarray:
+    """The exponential mean of values, corrected for its beginning, (n,); its reach is a twentieth of ``steps``."""
     keep = 1 - 1 / max(SMOOTHED_SHARE * steps, 2.0)
     mean, smoothed = 0.0, []
-    for number, loss in enumerate(losses, start=1):
-        mean = keep * mean + (1 - keep) * loss
+    for number, value in enumerate(values, start=1):
+        mean = keep * mean + (1 - keep) * value
         smoothed.append(mean / (1 - keep**number))
     return np.asarray(smoothed)
 
 
-def has_diverged(smoothed: np.ndarray) -> bool:
-    """Whether the loss has flown: it is no number, or has lost again what it had gained, and more.
-
-    Measured from its beginning, the first tenth of a sweep, where the rate is too small to move anything.
-    """
-    if not math.isfinite(smoothed[-1]):
-        return True
-    if len(smoothed) < FEWEST_STEPS // 2:
-        return False
-    start = smoothed[: FEWEST_STEPS // 2]
-    gained = max(float(start.mean() - smoothed.min()), float(start.max() - start.min()))
-    return bool(smoothed[-1] > start.max() + LOST * gained)
+def failed(done: Sequence[Step], steps: int) -> str | None:
+    """How training has failed: the loss has lost more than it had ever gained, or the vectors become one."""
+    gains = smooth([step.untrained - step.loss for step in done], steps)
+    if not math.isfinite(gains[-1]):
+        return "diverged"
+    spread = done[-1].spread
+    if spread is not None and spread < COLLAPSED:
+        return "collapsed"
+    lost = max(float(gains.max()), LEAST_FALL * abs(done[-1].untrained))
+    return "diverged" if gains[-1] < -lost else None
 
 
-def summarise(
-    rates: Sequence[float], losses: Sequence[float], diverged: float | None, batch_size: int, configured: float
-) -> Sweep:
-    """The sweep of rates and losses, and the rate that it suggests.
+def summarise(done: Sequence[Step], why: str | None, batch_size: int, configured: float) -> Sweep:
+    """The sweep of some steps, and the rate that it suggests.
 
     Raises:
-        TrainingError: training diverged before its fifth step, at any rate.
+        TrainingError: training failed before its fifth step, at any rate.
     """
-    if len(losses) < 5:
+    if len(done) < 5:
         raise TrainingError(
-            f"training diverged at a learning rate of {diverged:.2g}, where nothing should move.",
+            f"training {why} in the first steps of the sweep, where the rate moves nothing.",
             hint="look at the data, or compute with model.precision: float32.",
         )
-    smoothed = smooth(losses, len(losses))
-    points = [Point(*values) for values in zip(rates, losses, smoothed.tolist(), strict=True)]
-    end = int(smoothed.argmin())
-    level = float(smoothed[: max(len(smoothed) // 10, 2)].mean())
-    fall = level - float(smoothed[end])
-    noise = float(np.std(np.diff(smoothed[: max(len(smoothed) // 4, 3)])))
-    lowest, halved, steepest = float(rates[end]), None, None
-    if end > 1 and fall > max(LEAST_FALL * abs(level), 3 * noise):
-        halved = _crossing(rates, smoothed[: end + 1], level - fall / 2)
-        steepest = _steepest(rates, smoothed[: end + 1], max(len(smoothed) // 10, 2))
-    suggested = TIMES_HALVED * halved if halved is not None else None
-    return Sweep(points, suggested, halved, steepest, lowest, diverged, batch_size, configured)
+    rates = [step.rate for step in done]
+    level = float(np.mean([step.untrained for step in done]))
+    gains = smooth([step.untrained - step.loss for step in done], len(done))
+    points = [
+        Point(step.rate, step.loss, step.untrained, level - gain, step.spread)
+        for step, gain in zip(done, gains.tolist(), strict=True)
+    ]
+    best = int(gains.argmax())
+    halved = None
+    if best and gains[best] > LEAST_FALL * abs(level):
+        halved = _crossing(rates, gains[: best + 1], float(gains[best]) / 2)
+    suggested = None if halved is None else TIMES_HALVED * halved
+    ended = rates[-1] if why else None
+    return Sweep(points, suggested, halved, rates[best], ended, why, batch_size, configured)
 
 
-def _crossing(rates: Sequence[float], smoothed: np.ndarray, level: float) -> float:
-    """The rate at which the loss comes below ``level`` for good, between two steps by the logarithm."""
-    last = int(np.flatnonzero(smoothed > level)[-1])
-    part = (smoothed[last] - level) / (smoothed[last] - smoothed[last + 1])
+def _crossing(rates: Sequence[float], gains: np.ndarray, half: float) -> float:
+    """The rate at which the gain comes above ``half`` for good, between two steps by the logarithm."""
+    last = int(np.flatnonzero(gains < half)[-1]) if (gains < half).any() else 0
+    part = float((half - gains[last]) / (gains[last + 1] - gains[last]))
     low, high = math.log(rates[last]), math.log(rates[last + 1])
-    return math.exp(low + float(part) * (high - low))
-
-
-def _steepest(rates: Sequence[float], smoothed: np.ndarray, width: int) -> float:
-    """The middle of the ``width`` steps over which the loss falls most."""
-    width = min(width, len(smoothed) - 1)
-    start = int(np.argmin(smoothed[width:] - smoothed[:-width]))
-    return math.sqrt(rates[start] * rates[start + width])
+    return math.exp(low + min(max(part, 0.0), 1.0) * (high - low))

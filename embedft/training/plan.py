@@ -23,7 +23,6 @@ from embedft.config import RunConfig, validate_config
 from embedft.errors import EmbedftError, TrainingError
 from embedft.training.fit import total_steps
 from embedft.training.job import Job
-from embedft.training.rundir import RunDirectory
 from embedft.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -118,15 +117,13 @@ def _child() -> None:
 def _plan(config: RunConfig, *, probed: bool, begun: float) -> Plan:
     from embedft.training.estimate import memory_of, rough_time
     from embedft.training.explain import explain
-    from embedft.training.probe import silent_trainer
-    from embedft.training.run import check, open_job
+    from embedft.training.probe import objective_of, open_stepped, silent_trainer
     from embedft.training.workload import count, cut_texts
 
-    check(config)
     with tempfile.TemporaryDirectory() as folder:
-        job = open_job(config, RunDirectory(Path(folder)), show_progress=False)
-        trainer = silent_trainer(job, total_steps(job))
-        schedule = Schedule.of(trainer, config.training.patience, setup=time.time() - begun)
+        job = open_stepped(config, Path(folder))
+        trainer = silent_trainer(job, total_steps(job), objective_of(job))
+        schedule = Schedule.of(trainer, config.training, setup=time.time() - begun)
         work, largest = count(trainer, schedule.accumulation)
         sizes = [(value.numel(), value.requires_grad) for value in trainer.model.parameters()]
         parameters, trainable = sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)

@@ -20,15 +20,23 @@ import torch
 from transformers import TrainerCallback
 
 from embedft.artifacts import sync_tree
+from embedft.config import RunConfig
 from embedft.encoder import Encoder, Vectors, write_folder
-from embedft.evaluation import compare
-from embedft.training.fit import make_trainer
+from embedft.errors import ConfigError
+from embedft.evaluation import Evaluation, compare
+from embedft.heads.frozen import quick_head
+from embedft.training import headed
+from embedft.training.fit import CROSS_ENTROPY, make_trainer
 from embedft.training.job import Job, open_base
-from embedft.training.run import comparison_dict
+from embedft.training.mined import with_negatives
+from embedft.training.query_only import is_query_only
+from embedft.training.run import check, comparison_dict, open_job
+from embedft.training.rundir import RunDirectory
 from embedft.training.trainer import RunCallback
 from embedft.training.workload import Batch
 
 if TYPE_CHECKING:
+    from embedft.training.heads import CrossEntropy
     from embedft.training.trainer import PairTrainer
 
 # The first step prepares kernels and allocates; it is not timed.
@@ -166,14 +174,46 @@ class Steps(TrainerCallback):  # type: ignore[misc]
         control.should_training_stop = control.should_training_stop or enough
 
 
-def silent_trainer(job: Job, steps: int) -> PairTrainer:
-    """The trainer of a job, which writes nothing: no log, no evaluations, no checkpoints, no tracker."""
+def open_stepped(config: RunConfig, folder: Path) -> Job:
+    """The job of a configuration, checked as a run checks it, with its negatives mined; ``folder`` is for its files.
+
+    Raises:
+        ConfigError: the run takes no steps through the encoder.
+        EmbedftError: whatever training would raise before its first step.
+    """
+    check(config)
+    job = open_job(config, RunDirectory(folder), show_progress=False)
+    if is_query_only(config) or not job.trains_encoder:
+        raise ConfigError(
+            "this run takes no steps through the whole encoder: it encodes the texts once and trains "
+            + ("what is behind the queries." if is_query_only(config) else "a head on their vectors."),
+            hint="start it; a plan is for training.loss: cross_entropy or supcon, and for other tasks."
+            if job.task.headed
+            else "start it, or leave documents out of training.freeze.",
+        )
+    job.directory.start(config.model_dump(mode="json"), {}, force=False)
+    return with_negatives(job)
+
+
+def silent_trainer(job: Job, steps: int, objective: CrossEntropy | None = None) -> PairTrainer:
+    """The trainer of a job, which writes nothing: no log, no evaluations, no checkpoints, no tracker.
+
+    Args:
+        job: of `open_stepped`.
+        steps: of the training.
+        objective: with the head of an end-to-end run, see `objective_of`.
+    """
     settings = job.config.training.model_copy(update={"report_to": []})
     silent = replace(job, config=job.config.model_copy(update={"training": settings}))
-    trainer = make_trainer(silent, steps, lambda _: {}, lambda *_, **__: None)
+    trainer = make_trainer(silent, steps, lambda _: {}, lambda *_, **__: None, objective=objective)
     trainer.remove_callback(RunCallback)
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
     return trainer
+
+
+def objective_of(job: Job) -> CrossEntropy | None:
+    """The head that is trained with the encoder, if there is one."""
+    return headed.make_objective(job) if job.loss == CROSS_ENTROPY else None
 
 
 def measure(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
@@ -224,7 +264,11 @@ def _dev(job: Job) -> tuple[Judging, list[str]]:
     view = job.task.dev_view(job.data, settings.evaluation.dev_documents, settings.training.seed)
     model = StandIn(job.base)
     start = time.perf_counter()
-    job.task.evaluate(cast(Encoder, model), view, "dev", [job.metric], show_progress=False)
+    if job.task.headed:
+        # A head that is trained with the encoder takes no time of its own: the quick one is the upper bound.
+        headed.judge_dev(job, cast(Encoder, model), view, None)
+    else:
+        job.task.evaluate(cast(Encoder, model), view, "dev", [job.metric], show_progress=False)
     return Judging(model.texts, model.tokens, time.perf_counter() - start), model.sample
 
 
@@ -232,14 +276,20 @@ def _final(job: Job, *, compared: bool) -> Judging:
     """Both evaluations at the end and, if ``compared``, what is told of their difference."""
     models = [StandIn(job.base, seed) for seed in (1, 2)]
     start = time.perf_counter()
-    after, before = (
-        job.task.evaluate(cast(Encoder, model), job.data, job.split, job.metrics, show_progress=False)
-        for model in models
-    )
+    after, before = (_evaluated(job, model) for model in models)
     if compared:
         comparison_dict(after, before, compare(after, before))
     seconds = time.perf_counter() - start
     return Judging(sum(model.texts for model in models), sum(model.tokens for model in models), seconds)
+
+
+def _evaluated(job: Job, model: StandIn) -> Evaluation:
+    """An evaluation at the end; of a task with a head also its fit, on as many texts as it takes."""
+    encoder = cast(Encoder, model)
+    options = {"head": quick_head(encoder, job.data, seed=0)} if job.task.headed else {}
+    if job.task.headed:
+        model.encode_documents(job.sets[0].rows["text"].to_pylist())
+    return job.task.evaluate(encoder, job.data, job.split, job.metrics, show_progress=False, **options)
 
 
 def _encoding_rate(job: Job, texts: list[str]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from embedft.config import TrainingConfig
     from embedft.training.trainer import PairTrainer
 
 
@@ -19,6 +20,7 @@ class Schedule:
         accumulation: batches an update.
         eval_every: updates between two evaluations; each comes with a checkpoint, and the last update has one too.
         patience: evaluations without a gain that end it.
+        mixtures: of old and new weights that are judged on dev at the end.
         setup: seconds to read the data and open the model.
     """
 
@@ -27,15 +29,24 @@ class Schedule:
     accumulation: int
     eval_every: int
     patience: int
+    mixtures: int
     setup: float
 
     @classmethod
-    def of(cls, trainer: PairTrainer, patience: int, setup: float) -> Schedule:
+    def of(cls, trainer: PairTrainer, settings: TrainingConfig, setup: float) -> Schedule:
         """The schedule of a trainer that is ready to begin."""
         arguments = trainer.args
         accumulation = int(arguments.gradient_accumulation_steps)
         an_epoch = len(trainer.get_train_dataloader()) / accumulation
-        return cls(arguments.max_steps, an_epoch, accumulation, int(arguments.eval_steps), patience, setup)
+        return cls(
+            steps=arguments.max_steps,
+            an_epoch=an_epoch,
+            accumulation=accumulation,
+            eval_every=int(arguments.eval_steps),
+            patience=settings.patience,
+            mixtures=0 if settings.anchor is None else len(settings.anchor.shares),
+            setup=setup,
+        )
 
     def evaluations(self, steps: int) -> int:
         """How often dev is judged in so many steps, the judging of the base model left out."""
@@ -55,7 +66,7 @@ class Schedule:
         parts = {
             "setup": self.setup,
             "steps": self.steps * step,
-            "dev": (times + 1) * dev,
+            "dev": (times + 1 + self.mixtures) * dev,
             "checkpoints": times * checkpoint,
             "final": final,
         }

@@ -15,9 +15,7 @@ from embedft import RunConfig, train
 
 def settings(**training):
     values = {"max_steps": 4, "batch_size": 8, "eval_every": 2, "learning_rate": 1e-4, **training}
-    return RunConfig.model_validate(
-        {"data": {"path": GARDEN}, "training": values, "model": {"precision": "float32"}}
-    )
+    return RunConfig.model_validate({"data": {"path": GARDEN}, "training": values, "model": {"precision": "float32"}})
 
 
 def log_of(run):
@@ -50,6 +48,17 @@ def launch(path, *overrides):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done
+
+
+@pytest.mark.slow
+def test_two_processes_are_at_the_loss_of_one_set_together(tmp_path):
+    rows = [{"sentence1": f"plant {n}", "sentence2": f"tree {n % 7}", "score": n % 2} for n in range(64)]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = launch(
+        tmp_path / "run", "--set", f"data.also=[{{path: {tmp_path / 'more.jsonl'}}}]",
+        "--set", "training.batch_size=8", "--set", "training.max_steps=5",
+    )  # fmt: skip
+    assert json.loads(done.stdout)["run"] == str(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import GARDEN
 
+from embedft import RunConfig, train
 from embedft.config import AnchorConfig
 from embedft.data.general import GENERAL_PATH, read_general
 from embedft.encoder import Encoder, write_folder
@@ -175,3 +177,18 @@ def test_a_general_set_of_ones_own_is_read_from_its_held_out_split(tmp_path):
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"anchor": "a", "positive": "b"}) + "\n")
     with pytest.raises(DataError, match="holds pairs"):
         read_general(tmp_path / "pairs.jsonl")
+
+
+def test_a_run_keeps_the_mixture_and_its_curve(tmp_path, encoder):
+    settings = RunConfig.model_validate(
+        {
+            "data": {"path": GARDEN}, "model": {"precision": "float32"},
+            "training": {"max_steps": 4, "batch_size": 16, "eval_every": 2, "anchor": {"shares": [0.5, 1.0]}},
+        }
+    )  # fmt: skip
+    result = train(settings, tmp_path / "run")
+    assert [point["share"] for point in result.anchor["curve"]] == [0.0, 0.5, 1.0]
+    kept = next(point for point in result.anchor["curve"] if point["share"] == result.anchor["share"])
+    assert result.best_value == kept["dev"]
+    assert result.anchor["general"]["after"] == kept["general"]
+    assert Encoder.load(result.run / "model").fingerprint != encoder.fingerprint

@@ -8,11 +8,19 @@ from conftest import GARDEN
 
 from embedft import RunConfig
 from embedft.errors import ConfigError, TrainingError
-from embedft.training.lr_finder import find_learning_rate, has_diverged, smooth, summarise
+from embedft.training.lr_finder import Step, failed, find_learning_rate, smooth, summarise
 
 RATES = np.geomspace(1e-6, 1e-1, 100)
-# A loss that is halved around 3e-5, lowest around 1e-2, and flies above it.
-FALLING = 1 / (1 + (RATES / 3e-5) ** 1.5) + np.where(RATES > 1e-2, np.log10(RATES / 1e-2) * 3, 0)
+# A gain that has come half its way at 3e-5, is highest around 1e-2, and is lost above it.
+GAINS = 1 - 1 / (1 + (RATES / 3e-5) ** 1.5) - np.where(RATES > 1e-2, np.log10(RATES / 1e-2) * 3, 0)
+
+
+def steps_of(gains, batches=None, spreads=None):
+    """Steps with these gains on batches whose losses differ as they like."""
+    batches = np.full(len(gains), 5.0) if batches is None else batches
+    spreads = [1.0] * len(gains) if spreads is None else spreads
+    values = zip(RATES, batches - gains, batches, spreads, strict=False)
+    return [Step(float(rate), float(loss), float(untrained), spread) for rate, loss, untrained, spread in values]
 
 
 def test_smoothing_is_the_bias_corrected_exponential_mean():
@@ -23,40 +31,53 @@ def test_smoothing_is_the_bias_corrected_exponential_mean():
         assert found == pytest.approx((weights * losses[:number]).sum() / weights.sum())
 
 
-def test_a_falling_loss_gives_a_rate_between_its_fall_and_its_end():
-    found = summarise(RATES, FALLING, 0.1, 64, 2e-4)
-    assert 3e-5 < found.suggested < found.lowest
-    assert 1e-5 < found.steepest < 1e-4
-    assert found.lowest == pytest.approx(1e-2, rel=0.5)
+def test_a_falling_loss_gives_a_rate_above_that_of_half_its_fall():
+    found = summarise(steps_of(GAINS), "diverged", 64, 2e-4)
+    # The smoothed gain lags some steps behind.
+    assert 3e-5 < found.halved < 6e-5
+    assert found.halved < found.suggested < found.lowest
+    assert 0.8e-2 < found.lowest < 1.6e-2
     assert f"{found.suggested:.1e}" in found.verdict
+    assert "it diverged" in found.verdict
 
 
-def test_noise_of_the_batches_moves_the_suggestion_little():
-    quiet = summarise(RATES, FALLING, 0.1, 64, 2e-4)
+def test_batches_that_differ_more_than_training_changes_them_move_nothing():
+    batches = np.random.default_rng(0).uniform(1, 9, len(GAINS))
+    quiet, noisy = (summarise(steps_of(GAINS, values), None, 64, 2e-4) for values in (None, batches))
+    assert noisy.suggested == pytest.approx(quiet.suggested)
+
+
+def test_noise_of_the_gain_moves_the_suggestion_little():
+    quiet = summarise(steps_of(GAINS), None, 64, 2e-4)
     for seed in range(5):
-        noise = np.random.default_rng(seed).normal(scale=0.1, size=len(RATES))
-        noisy = summarise(RATES, FALLING + noise, 0.1, 64, 2e-4)
-        assert 1 / 3 < noisy.suggested / quiet.suggested < 3
+        noise = np.random.default_rng(seed).normal(scale=0.1, size=len(GAINS))
+        noisy = summarise(steps_of(GAINS + noise), None, 64, 2e-4)
+        assert 1 / 2 < noisy.suggested / quiet.suggested < 2
 
 
 def test_a_loss_that_never_falls_suggests_nothing():
-    noise = np.random.default_rng(0).normal(scale=0.01, size=len(RATES))
-    found = summarise(RATES, 1 + noise, None, 64, 2e-4)
+    noise = np.random.default_rng(0).normal(scale=0.02, size=len(GAINS))
+    found = summarise(steps_of(noise), None, 64, 2e-4)
     assert found.suggested is None
-    assert found.steepest is None
+    assert found.halved is None
     assert "never fell" in found.verdict
 
 
-@pytest.mark.parametrize("end", [5.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("end", [-5.0, float("nan"), float("-inf")])
 def test_a_loss_that_flies_has_diverged(end):
-    losses = [1.0, 1.1] * 10 + [0.5] * 30
-    assert not has_diverged(smooth(losses, 100))
-    assert has_diverged(smooth([*losses, end, end, end], 100))
+    gains = [0.0] * 20 + [0.5] * 30
+    assert failed(steps_of(np.array(gains)), 100) is None
+    assert failed(steps_of(np.array([*gains, end, end, end])), 100) == "diverged"
 
 
-def test_a_sweep_that_diverges_at_once_is_an_error():
-    with pytest.raises(TrainingError, match="where nothing should move"):
-        summarise(RATES[:2], FALLING[:2], 1e-6, 64, 2e-4)
+def test_vectors_that_become_alike_have_collapsed_however_low_the_loss():
+    assert failed(steps_of(GAINS[:60], spreads=[1.0] * 59 + [0.2]), 100) == "collapsed"
+    assert failed(steps_of(GAINS[:60], spreads=[None] * 60), 100) is None
+
+
+def test_a_sweep_that_fails_at_once_is_an_error():
+    with pytest.raises(TrainingError, match="where the rate moves nothing"):
+        summarise(steps_of(GAINS)[:2], "diverged", 64, 2e-4)
 
 
 def test_a_sweep_is_repeatable_and_changes_nothing(encoder, tmp_path, monkeypatch):
@@ -70,7 +91,9 @@ def test_a_sweep_is_repeatable_and_changes_nothing(encoder, tmp_path, monkeypatc
     rates = [point.rate for point in first.points]
     assert np.allclose(np.diff(np.log(rates)), np.log(rates[1] / rates[0]))
     assert rates[0] < first.configured < rates[-1]
-    # In bf16 or fp32, the first rate is too small to move the loss: the first batches are those of the base model.
+    # Nothing has been trained when the loss of the first batch is taken.
+    assert first.points[0].loss == pytest.approx(first.points[0].untrained, rel=1e-6)
+    assert first.points[0].spread == pytest.approx(1)
     assert first.batch_size == 8
     assert list(tmp_path.iterdir()) == []
     assert json.loads(json.dumps(first.as_dict()))["points"][0]["rate"] == rates[0]

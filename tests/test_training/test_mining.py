@@ -173,7 +173,7 @@ COMBINATIONS = [
     {"num_negatives": 3, "range_max": None, "range_min": 2, "absolute_margin": 0.02, "relative_margin": 0.01},
     {"num_negatives": 3, "range_min": 3, "range_max": 40, "sampling_strategy": "random", "relative_margin": 0.05},
     {"num_negatives": 4, "range_max": 5, "sampling_strategy": "random", "absolute_margin": 0.2},
-    {"num_negatives": 900, "range_max": 2000},
+    {"num_negatives": 20, "range_max": 2000},
 ]
 
 

@@ -173,7 +173,7 @@ PROBE = Probe(
 
 def test_time_is_that_of_every_part():
     work = Workload(2, np.array([4, 4]), np.array([100, 300]), np.array([200, 400]))
-    schedule = Schedule(steps=10, an_epoch=2, accumulation=2, eval_every=4, patience=1, setup=5.0)
+    schedule = Schedule(steps=10, an_epoch=2, accumulation=2, eval_every=4, patience=1, mixtures=0, setup=5.0)
     found = measured_time(PROBE, work, schedule)
     # A hundredth of a second a token, 400 tokens a step; dev takes 1 s and 100 tokens; steps 4, 8 and 10 are judged.
     assert (found["step"], found["steps"]) == (4.0, 40.0)
@@ -199,3 +199,35 @@ def test_a_stand_in_counts_equal_texts_once(encoder):
     assert stand_in.texts == 2
     assert stand_in.tokens == sum(len(ids) for ids in encoder.tokenize(["a fern", "a rose"]))
     assert stand_in.name == encoder.name
+
+
+def labelled(folder):
+    folder.mkdir()
+    for split, count in (("train", 40), ("dev", 12), ("test", 12)):
+        lines = [
+            {"text": f"{split} {n} {'rose' if n % 2 else 'fern'}", "label": f"class {n % 2}"} for n in range(count)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_head_trained_with_the_encoder_is_planned(tmp_path):
+    head = {"head": {"kind": "linear"}, "training": {"loss": "cross_entropy"}}
+    found = plan(config(labelled(tmp_path / "classes"), task="classification", **head), probe=True)
+    assert found.batch["loss"] == "cross_entropy"
+    assert found.workload["texts"] == pytest.approx(40 / 3, abs=0.1)
+    assert found.time["measured"]
+
+
+def test_runs_that_take_no_steps_are_told_apart(tmp_path):
+    with pytest.raises(ConfigError, match="no steps") as found:
+        plan(config(labelled(tmp_path / "classes"), task="classification"), probe=False)
+    assert "cross_entropy" in found.value.hint
+    with pytest.raises(ConfigError, match="behind the queries"):
+        plan(config(training={"freeze": ["documents"]}), probe=False)
+
+
+def test_mined_negatives_are_in_the_plan(planned):
+    mined = plan(config(training={"hard_negatives": {"num_negatives": 2, "relative_margin": None}}), probe=False)
+    assert mined.batch["explicit"] > 0
+    assert mined.workload["texts"] > planned.workload["texts"]
