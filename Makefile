@@ -41,6 +41,7 @@ bench: $(STAMP)
 	$(RUN)/python benchmarks/train.py --rounds 1 --no-memory --dry
 	$(RUN)/python benchmarks/long.py --rounds 1 --dry
 	$(RUN)/python benchmarks/data.py --rounds 1 --rows 20000 --dry
+	$(RUN)/python benchmarks/mine.py --rounds 1 --rows 20000 --vectors clustered --dry
 
 # More than an hour; writes benchmarks/results/.
 bench-full: $(STAMP)
@@ -53,6 +54,7 @@ bench-full: $(STAMP)
 	$(RUN)/python benchmarks/train.py --cached
 	$(RUN)/python benchmarks/long.py
 	$(RUN)/python benchmarks/data.py --million
+	$(RUN)/python benchmarks/mine.py
 
 clean:
 	rm -rf $(VENV) build dist embedft-demo

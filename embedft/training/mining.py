@@ -158,7 +158,7 @@ def mine_negatives(
         show_progress=show_progress and not config.cross_encoder,
     )
     mined = Mined(*_joined(rows, texts, chosen, config), texts, chosen)
-    if mined.report.short_rows:
+    if mined.report.short_rows and mined.report.found:
         logger.warning(
             "hard negatives: %d of %d rows got fewer than %d, %d of them none",
             mined.report.short_rows, rows.num_rows, config.num_negatives, mined.report.empty_rows,

@@ -1,6 +1,7 @@
 """``embedft mine`` as its users run it."""
 
 import json
+import logging
 import subprocess
 
 import pyarrow.parquet as pq
@@ -17,13 +18,20 @@ QUICK = ("--set", "training.max_steps=2", "--set", "training.batch_size=16", "--
 def here(capsys):
     """The command in this process: a new one imports for seconds."""
 
+    logger = logging.getLogger("embedft")
+
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
+        logger.handlers.clear()  # each run writes to the standard error of its own time
         out, err = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, ended.value.code, out, err)
 
-    return run
+    yield run
+    # What the command set for its process.
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +69,9 @@ def test_what_is_written_is_data_with_the_mined_negatives(mined):
         assert not {(row["anchor"], text) for text in row["negatives"]} & known
 
 
-def test_what_is_written_is_trained_on(mined, cli, tmp_path):
+def test_what_is_written_is_trained_on(mined, here, tmp_path):
     path, _ = mined
-    done = cli("train", "--task", "retrieval", "--data", path, "--model", "bundled", "-o", tmp_path / "run", *QUICK)
+    done = here("train", "--task", "retrieval", "--data", path, "--model", "bundled", "-o", tmp_path / "run", *QUICK)
     assert done.returncode == 0, done.stderr
 
 
