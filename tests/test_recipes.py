@@ -1,20 +1,59 @@
 """Recipes run as a reader would run them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import GARDEN
+from labelled_texts import write
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
+def run(name, *arguments):
+    """What the recipe prints."""
+    command = [sys.executable, RECIPES / f"{name}.py", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_the_retrieval_recipe_ends_with_a_comparison_and_a_search(tmp_path):
-    command = [sys.executable, RECIPES / "retrieval.py", GARDEN, "-o", tmp_path / "run", "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "ndcg@10: 0." in done.stdout
-    assert "  0." in done.stdout.splitlines()[-1]
+    printed = run("retrieval", GARDEN, "-o", tmp_path / "run", "--quick")
+    assert "ndcg@10: 0." in printed
+    assert "  0." in printed.splitlines()[-1]
     assert (tmp_path / "run" / "index" / "CURRENT").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qa_retrieval", "query_only"])
+def test_a_recipe_on_queries_ends_with_a_comparison(tmp_path, name):
+    assert "ndcg@10: " in run(name, GARDEN, "-o", tmp_path / "run", "--quick")
+
+
+@pytest.mark.slow
+def test_documents_alone_are_enough(tmp_path):
+    printed = run("unlabelled_documents", GARDEN / "corpus.jsonl", "-o", tmp_path / "run", "--judge", GARDEN, "--quick")
+    assert "pairs out of 48 documents" in printed
+    assert "ndcg@10: " in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["classification"], ["classification", "--end-to-end"], ["few_shot"]])
+def test_a_recipe_on_labels_ends_with_a_comparison(tmp_path, arguments):
+    name, *more = arguments
+    assert "accuracy: " in run(name, write(tmp_path / "data"), "-o", tmp_path / "run", "--quick", *more)
+
+
+@pytest.mark.slow
+def test_the_similarity_recipe_ends_with_a_comparison(tmp_path):
+    rows = "".join(f"plant number {n},tree number {n % 7},{n % 6}\n" for n in range(60))
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score\n" + rows)
+    assert "spearman: " in run("similarity", tmp_path / "pairs.csv", "-o", tmp_path / "run", "--quick")
 
 
 def test_every_recipe_is_listed():
