@@ -92,7 +92,10 @@ class Mined:
     _chosen: Chosen
 
     def audit(self, count: int) -> list[Suspect]:
-        """The ``count`` negatives that are most similar to their anchor, compared with its least similar positive."""
+        """The ``count`` negatives nearest to the score of their anchor's least similar positive, or the most above it.
+
+        Each anchor's most similar negative comes before any anchor's second, so that few anchors do not fill the list.
+        """
         weakest = _weakest(self._texts.positives, self._chosen.positive_scores)
         least = self._chosen.positive_scores[weakest]
         query, place = np.nonzero(self._chosen.rows != NONE)
@@ -106,7 +109,7 @@ class Mined:
                 float(least[query[at]]),
                 float(self._chosen.scores[query[at], place[at]]),
             )
-            for at in np.argsort(-above, kind="stable")[:count].tolist()
+            for at in np.lexsort((-above, place))[:count].tolist()
         ]
 
 
