@@ -202,4 +202,5 @@ def test_the_commands_take_it(cli, encoder, garden, tmp_path):
     (tmp_path / "texts.txt").write_text("fern in deep shade\n")
     options = ("-o", tmp_path / "v.npy", "--as", "query", "--precision", "float32")
     assert cli("encode", tmp_path / "texts.txt", "--model", folder, *options).returncode == 0
-    assert np.array_equal(np.load(tmp_path / "v.npy"), tuned.encode_queries(["fern in deep shade"]))
+    # Another process may compute on another number of threads, which rounds otherwise.
+    assert largest_difference(np.load(tmp_path / "v.npy"), tuned.encode_queries(["fern in deep shade"])) < 1e-6
