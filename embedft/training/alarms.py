@@ -41,7 +41,7 @@ class Batch:
     rows: torch.Tensor | Sequence[int]
 
 
-class Alarms(TrainerCallback):  # type: ignore[misc]
+class Alarms(TrainerCallback):
     """Watches every batch of a training.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback, TrainerState
 
 
-class MeanWeights(TrainerCallback):  # type: ignore[misc]
+class MeanWeights(TrainerCallback):
     """After each step: mean = d * mean + (1 - d) * weights, with d = min(decay, (1 + step) / (10 + step)).
 
     It costs one copy of the weights that are trained. A mean of adapters is the mean of each of their two factors.

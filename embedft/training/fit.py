@@ -168,7 +168,6 @@ def make_trainer(
     from embedft.training.checkpoint import TrainedWeights
     from embedft.training.labelled import ClassBatchSampler
     from embedft.training.parameters import require_trainable
-    from embedft.training.prepare import prepare_model
     from embedft.training.trainer import DevEvaluator, PairTrainer, RunCallback, training_arguments
 
     settings, base = job.config.training, job.base
@@ -185,7 +184,6 @@ def make_trainer(
         bf16=precision != "float32" and (precision == "bfloat16" or fast_bfloat16(device)),
         use_cpu=device == "cpu",
     )
-    prepare_model(model, settings)
     losses = {part.name: _loss_of(part, job, objective) for part in job.sets}
     alone = len(job.sets) == 1
     loss = losses[job.sets[0].name] if alone else losses

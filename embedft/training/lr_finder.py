@@ -146,7 +146,7 @@ class Step:
     spread: float | None
 
 
-class Recorder(TrainerCallback):  # type: ignore[misc]
+class Recorder(TrainerCallback):
     """Gives a trainer its growing rate, and keeps what each step shows.
 
     Args:

@@ -79,7 +79,7 @@ def mine(job: Job, encoder: Encoder, settings: HardNegativesConfig) -> Mined:
     )
 
 
-class RefreshedNegatives(TrainerCallback):  # type: ignore[misc]
+class RefreshedNegatives(TrainerCallback):
     """Mines again every so many steps; the batch of a step takes the newest negatives mined before the last step.
 
     One step late, because its batch is made while the step before is computed: so a resumed run, whose batches are made

@@ -130,7 +130,7 @@ class StandIn:
 
 
 @dataclass
-class Steps(TrainerCallback):  # type: ignore[misc]
+class Steps(TrainerCallback):
     """Times the steps of a trainer and stops it when there are enough; the first steps can be given batches.
 
     Attributes:

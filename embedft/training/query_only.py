@@ -25,6 +25,7 @@ from embedft.progress import progress
 from embedft.training.fit import make_trainer, total_steps
 from embedft.training.job import Job
 from embedft.training.masks import negatives_of
+from embedft.training.prepare import prepare_model
 from embedft.training.processes import is_main, wait
 from embedft.training.query_adapter import train_adapter
 from embedft.training.stored import Candidates, StoredRanking, StoredVectors
@@ -223,6 +224,7 @@ def _tower(job: Job, stored: Frozen, base_value: float) -> tuple[int, float, Sen
 
     settings = job.config.training
     modules = copy.deepcopy(job.base.query_side.sentence_transformer)
+    prepare_model(modules, settings)
     tower = job.base.query_side.of(modules, job.config.model.precision)
 
     def score(candidate: Encoder) -> dict[str, float]:

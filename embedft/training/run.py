@@ -23,7 +23,7 @@ from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
 from embedft.training.losses import check_loss
 from embedft.training.mined import check_mining, with_negatives
-from embedft.training.prepare import check_preparation
+from embedft.training.prepare import check_preparation, prepare_model
 from embedft.training.processes import is_main, join, wait
 from embedft.training.query_only import check_query_only, check_trainable, fit_queries, is_query_only
 from embedft.training.rundir import RunDirectory, environment
@@ -199,13 +199,17 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
     check_trainable(config, base)
     if loss_name(config, task) != FROZEN:
         _check_own_loss(config, task, base.dim)
+    own = own_set(config, task, data)
+    if own.loss != FROZEN and not is_query_only(config):
+        # Here, so that layers or targets that the model does not have are refused before anything is written.
+        prepare_model(base.sentence_transformer, config.training)
     if config.training.anchor is not None:
         read_general(config.training.anchor.general)
     return Job(
         config=config,
         task=task,
         data=data,
-        sets=[own_set(config, task, data), *further_sets(config)],
+        sets=[own, *further_sets(config)],
         split=judged_split(config, task, data),
         base=base,
         directory=directory,

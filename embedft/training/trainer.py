@@ -24,6 +24,7 @@ from embedft.training.batches import MixedBatchSampler, SeededBatchSampler
 from embedft.training.checkpoint import TrainedWeights
 from embedft.training.parameters import parameter_groups
 from embedft.training.processes import average_gradients, world_size
+from embedft.training.trackers import PROJECT
 
 # Written last into a checkpoint: one without it was cut off and is never resumed from.
 COMPLETE_FILE = "complete.json"
@@ -267,5 +268,8 @@ def training_arguments(
         logging_first_step=True,
         disable_tqdm=True,
         report_to=settings.report_to or "none",
+        project=PROJECT,
+        # A loss that is no number stops the run instead of being left out of the log.
+        logging_nan_inf_filter=False,
         dataloader_pin_memory=not use_cpu,
     )
