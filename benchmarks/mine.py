@@ -132,7 +132,7 @@ Pairs = list[tuple[str, str]]
 def embedft(model: Stored, anchors: list[str], positives: list[str], options: dict[str, Any]) -> tuple[float, Pairs]:
     """Seconds, and (anchor, negative) of each negative."""
     from embedft.data.retrieval import CORPUS_SCHEMA, PAIRS_SCHEMA, QUERIES_SCHEMA, RetrievalData
-    from embedft.training.mining import mine_negatives
+    from embedft.training.mining.mine import mine_negatives
 
     rows = pa.table([anchors, positives, [[]] * len(anchors)], schema=PAIRS_SCHEMA)
     data = RetrievalData(

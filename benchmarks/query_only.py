@@ -23,7 +23,7 @@ from environment import write_result
 from embedft import Encoder, RunConfig
 from embedft.data import RetrievalData, read_retrieval
 from embedft.evaluation import compare_scores, rank, score_ranking
-from embedft.training.query_only import DOCUMENT_VECTORS, fit_queries, training_texts
+from embedft.training.queries.query_only import DOCUMENT_VECTORS, fit_queries, training_texts
 from embedft.training.run import open_job
 from embedft.training.rundir import RunDirectory
 

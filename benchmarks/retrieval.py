@@ -28,7 +28,7 @@ from embedft.data import read_retrieval
 from embedft.data.derive import sentences
 from embedft.evaluation import compare_scores
 from embedft.training.fit import fit
-from embedft.training.mined import with_negatives
+from embedft.training.mining.mined import with_negatives
 from embedft.training.run import open_job
 from embedft.training.rundir import RunDirectory, environment
 

@@ -28,7 +28,7 @@ from texts import docstrings
 from transformers import PrinterCallback, TrainerCallback
 
 from embedft.encoder import Encoder, fast_bfloat16
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 from embedft.training.trainer import PairTrainer
 
 BATCH, CACHED_BATCH, MAX_LENGTH = 64, 512, 512

@@ -126,7 +126,7 @@ class HeadConfig(_Section):
 class TrainingConfig(_Section):
     """How it is trained: AdamW, linear schedule with warm-up, the best step on dev kept."""
 
-    loss: str | None = Field(None, description="see embedft.training.losses; by default the task's own")
+    loss: str | None = Field(None, description="see docs/losses.md; by default the task's own")
     loss_options: Options = Field(default_factory=dict, description="of the loss, for example scale")
     matryoshka: list[Positive] = Field(
         default_factory=list, description="also apply the loss to these first dimensions (arXiv:2205.13147)"

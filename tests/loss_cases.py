@@ -10,7 +10,7 @@ from sentence_transformers.util import pairwise_cos_sim
 from embedft.data.retrieval import PAIRS_SCHEMA
 from embedft.encoder import Encoder
 from embedft.training.batches import PairCollator, ScoredCollator
-from embedft.training.guide import GuideVectors
+from embedft.training.losses.guide import GuideVectors
 
 PLANTS = ["fern", "rose", "cactus", "tomato", "ivy", "basil", "orchid", "lemon"]
 PAIRS = [

@@ -4,7 +4,7 @@ import torch
 
 from embedft.encoder import Encoder
 from embedft.training.batches import PairCollator
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 
 PLANTS = ["fern", "rose", "cactus", "tomato", "ivy", "basil", "orchid", "lemon tree", "moss", "pea", "yew", "leek"]
 ROWS = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from embedft.config import HardNegativesConfig
-    from embedft.training.mining import MiningReport, Suspect
+    from embedft.training.mining.mine import MiningReport, Suspect
 
 # What a file that embedft wrote begins with; --force replaces no other.
 JSONL_BEGIN, PARQUET_BEGIN = '{"anchor": ', "PAR1"
@@ -161,8 +161,8 @@ def mine(
     from embedft.cli.output import print_json
     from embedft.data import read_retrieval
     from embedft.encoder import Encoder
-    from embedft.training.mining import mine_negatives, require_found
-    from embedft.training.negatives import check_negatives
+    from embedft.training.mining.mine import mine_negatives, require_found
+    from embedft.training.mining.negatives import check_negatives
 
     config = limits.config(data)
     check_negatives(config)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from embedft.config import RunConfig
-    from embedft.training.lr_finder import Sweep
-    from embedft.training.plan import Plan
+    from embedft.training.planning.lr_finder import Sweep
+    from embedft.training.planning.plan import Plan
 
 CURVE_ROWS, BAR = 20, 24
 
@@ -69,7 +69,7 @@ def plan(
 
 def _plan(config: RunConfig, *, probe: bool, as_json: bool) -> None:
     from embedft.cli.output import console, print_json
-    from embedft.training.plan import plan as plan_run
+    from embedft.training.planning.plan import plan as plan_run
 
     found = plan_run(config, probe=probe)
     if as_json:
@@ -167,7 +167,7 @@ def _find(config: RunConfig, steps: int, output: Path | None, *, force: bool, as
     from embedft.cli.output import console, print_json
     from embedft.reports.curve import curve_page
     from embedft.reports.page import PAGE_BEGIN
-    from embedft.training.lr_finder import find_learning_rate
+    from embedft.training.planning.lr_finder import find_learning_rate
 
     if output is not None:
         require_new(output, PAGE_BEGIN, force=force, apart_from=[config.data.path])

@@ -13,8 +13,8 @@ from embedft.cli.options import force_option, gathered, json_option
 if TYPE_CHECKING:
     from embedft.config import RunConfig
     from embedft.training import TuneResult
-    from embedft.training.space import Space
-    from embedft.training.study import Trial
+    from embedft.training.tuning.space import Space
+    from embedft.training.tuning.study import Trial
 
 STATE_STYLES = {"complete": "", "pruned": "yellow", "failed": "red"}
 # Characters of the reason why a trial failed; its .log has all of it.
@@ -93,7 +93,7 @@ def tune(common: _Config, wanted: _Search, output: Path, resume: bool, force: bo
     from embedft.cli.output import print_json
     from embedft.reports import tuning_page
     from embedft.training import tune as tune_run
-    from embedft.training.tunedir import TuneDirectory
+    from embedft.training.tuning.directory import TuneDirectory
 
     directory = TuneDirectory(output)
     stored = directory.read() if resume else {}
@@ -145,7 +145,7 @@ def _config(common: _Config, stored: dict[str, Any], *, source: str) -> RunConfi
 
 def _space(wanted: _Search) -> Space | None:
     """The space that was named; None if none was."""
-    from embedft.training.space import parse_search, read_space
+    from embedft.training.tuning.space import parse_search, read_space
 
     space = read_space(wanted.space) if wanted.space is not None else {}
     space |= dict(parse_search(text) for text in wanted.search)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from embedft.reports.page import page, table
 from embedft.reports.plots import curves
-from embedft.training.lr_finder import Sweep
+from embedft.training.planning.lr_finder import Sweep
 
 
 def curve_page(sweep: Sweep) -> str:

@@ -11,7 +11,7 @@ from embedft.reports.plots import curves, history, points
 
 if TYPE_CHECKING:
     from embedft.training import TuneResult
-    from embedft.training.study import Trial
+    from embedft.training.tuning.study import Trial
 
 REASON = 200
 
@@ -118,7 +118,7 @@ def _importance(result: TuneResult) -> Iterator[str]:
 
 def _slices(result: TuneResult) -> Iterator[str]:
     # Not above: it would bring torch along, which other pages do not need; who has a result has loaded it.
-    from embedft.training.space import Choice
+    from embedft.training.tuning.space import Choice
 
     for name, parameter in result.space.items():
         found = [

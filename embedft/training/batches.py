@@ -10,7 +10,7 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler, MultiDatasetDefaultBatchSampler
 
 from embedft.encoder import Encoder, pad_batch
-from embedft.training.masks import text_ids
+from embedft.training.losses.masks import text_ids
 from embedft.training.processes import world_size
 
 

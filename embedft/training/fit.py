@@ -20,11 +20,11 @@ from embedft.errors import DataError
 from embedft.evaluation import Evaluation
 from embedft.progress import Advance, progress
 from embedft.training import headed
-from embedft.training.guide import Guide, open_guide
 from embedft.training.job import Job, open_base
-from embedft.training.losses import LOSSES, build_loss
-from embedft.training.masks import PairSet
-from embedft.training.mined import RefreshedNegatives
+from embedft.training.losses.guide import Guide, open_guide
+from embedft.training.losses.masks import PairSet
+from embedft.training.losses.registry import LOSSES, build_loss
+from embedft.training.mining.mined import RefreshedNegatives
 from embedft.training.processes import is_main, wait, world_size
 from embedft.training.trackers import tracked_in
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from embedft.training.checkpoint import TrainedWeights
     from embedft.training.heads import CrossEntropy
+    from embedft.training.losses.vectorloss import VectorLoss
     from embedft.training.sets import TrainingSet
     from embedft.training.trainer import PairTrainer
-    from embedft.training.vectorloss import VectorLoss
 
 logger = logging.getLogger("embedft")
 

@@ -15,7 +15,7 @@ from embedft.encoder import Encoder
 from embedft.heads.fit import Target, adjusted, class_weights, fit_logistic
 from embedft.heads.frozen import examples_of, labels_of, logistic_head, texts_of
 from embedft.heads.head import Floats, Head, Kind, Layer
-from embedft.training.vectorloss import FromVectors, Objective
+from embedft.training.losses.vectorloss import FromVectors, Objective
 
 # A head has fewer weights than the encoder and no pretraining to keep.
 HEAD_RATE = 10.0

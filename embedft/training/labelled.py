@@ -10,7 +10,7 @@ import torch
 
 from embedft.encoder import Encoder
 from embedft.training.batches import SeededBatchSampler, features_of
-from embedft.training.vectorloss import FromVectors, Objective
+from embedft.training.losses.vectorloss import FromVectors, Objective
 
 # Texts of a class that stand side by side in a batch: one positive is little, more leave room for few classes.
 TEXTS_A_CLASS = 4

@@ -21,11 +21,11 @@ from embedft.tasks import Task, get_task
 from embedft.training import headed
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
-from embedft.training.losses import check_loss
-from embedft.training.mined import check_mining, with_negatives
+from embedft.training.losses.registry import check_loss
+from embedft.training.mining.mined import check_mining, with_negatives
 from embedft.training.prepare import check_preparation, prepare_model
 from embedft.training.processes import is_main, join, wait
-from embedft.training.query_only import check_query_only, check_trainable, fit_queries, is_query_only
+from embedft.training.queries.query_only import check_query_only, check_trainable, fit_queries, is_query_only
 from embedft.training.rundir import RunDirectory, environment
 from embedft.training.sets import FROZEN, further_sets, loss_name, own_set
 

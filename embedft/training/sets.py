@@ -13,8 +13,8 @@ from embedft.config import MixedSet, RunConfig
 from embedft.data.dataset import read_dataset
 from embedft.errors import ConfigError, DataError
 from embedft.tasks import Task
-from embedft.training import needs
-from embedft.training.losses import LOSSES, check_loss, rows_for
+from embedft.training.losses import needs
+from embedft.training.losses.registry import LOSSES, check_loss, rows_for
 
 OWN = "own"
 # In place of a loss: the encoder is not trained, only the head on it.

@@ -14,8 +14,8 @@ from test_data_page import browser, laid_out  # noqa: F401 - a fixture
 from embedft.reports import tuning_page
 from embedft.reports.plots import Axis, curves, points
 from embedft.training import TuneResult
-from embedft.training.space import Choice, Range
-from embedft.training.study import Trial, best_of, importance, suggest
+from embedft.training.tuning.space import Choice, Range
+from embedft.training.tuning.study import Trial, best_of, importance, suggest
 
 SPACE = {
     "training.learning_rate": Range(1e-5, 5e-4, log=True),

@@ -12,7 +12,7 @@ from training_loop import ROWS, columns, fresh
 from embedft.encoder import embed
 from embedft.errors import TrainingError
 from embedft.training.alarms import STOP_AFTER, Alarms
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 
 NUMBERS = list(range(100, 100 + len(ROWS)))
 

@@ -9,8 +9,8 @@ from loss_cases import batch_of as columns_of
 from embedft.encoder import Encoder
 from embedft.encoder.differentiable import flat_transformer
 from embedft.training.batches import PairCollator
-from embedft.training.cache import cached_loss
-from embedft.training.losses import LOSSES, build_loss
+from embedft.training.losses.cache import cached_loss
+from embedft.training.losses.registry import LOSSES, build_loss
 
 PAIRS = [
     {"anchor": f"question {number} about ferns", "positive": f"answer {number} " * (1 + 7 * number), "negatives": []}

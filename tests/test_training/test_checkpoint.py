@@ -14,7 +14,7 @@ from embedft.errors import ArtifactError
 from embedft.training.batches import PairCollator
 from embedft.training.checkpoint import MEAN_FILE, WEIGHTS_FILE, TrainedWeights
 from embedft.training.lora import add_lora
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 from embedft.training.parameters import freeze
 
 ROWS = [

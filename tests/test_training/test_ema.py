@@ -5,7 +5,7 @@ import torch
 from training_loop import fresh, train, vectors
 
 from embedft.training.ema import MeanWeights
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 from embedft.training.parameters import freeze, trainable_parameters
 
 

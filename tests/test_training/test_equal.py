@@ -10,7 +10,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from embedft.data.docstrings import docstring_data
 from embedft.encoder import Encoder
 from embedft.training.batches import PairCollator
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 
 STEPS, BATCH, MAX_LENGTH = 20, 24, 96
 

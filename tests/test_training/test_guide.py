@@ -11,10 +11,10 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from embedft.encoder import BUNDLED_PATH, Encoder
 from embedft.errors import ConfigError, DataError, ModelError
-from embedft.training.crossencoder import CrossScorer, is_cross_encoder
-from embedft.training.guide import GuideVectors, PairScores, open_guide
-from embedft.training.losses import check_loss
-from embedft.training.masks import text_ids
+from embedft.training.losses.crossencoder import CrossScorer, is_cross_encoder
+from embedft.training.losses.guide import GuideVectors, PairScores, open_guide
+from embedft.training.losses.masks import text_ids
+from embedft.training.losses.registry import check_loss
 
 ROWS = table(TRIPLETS)
 MORE = [{"anchor": TRIPLETS[0]["anchor"], "positive": "Ferns drink rain.", "negatives": ["Sand.", "Salt."]}]

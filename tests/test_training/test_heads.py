@@ -17,7 +17,7 @@ from embedft.training.labelled import (
     PairedClasses,
     SupervisedContrastive,
 )
-from embedft.training.vectorloss import VectorLoss
+from embedft.training.losses.vectorloss import VectorLoss
 
 
 def data_of(path, *, several=False):

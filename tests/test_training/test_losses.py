@@ -25,9 +25,9 @@ from loss_cases import (
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError, DataError
 from embedft.training.batches import PairCollator, SeededBatchSampler, number_of_batches
-from embedft.training.losses import LOSSES, build_loss, check_loss, rows_for
-from embedft.training.masks import PairSet, Relations, column_ids, false_negative_mask, text_ids
-from embedft.training.ranking import multiple_negatives_ranking
+from embedft.training.losses.masks import PairSet, Relations, column_ids, false_negative_mask, text_ids
+from embedft.training.losses.ranking import multiple_negatives_ranking
+from embedft.training.losses.registry import LOSSES, build_loss, check_loss, rows_for
 
 ROWS = [
     {"anchor": "where do ferns grow", "positive": "in deep shade", "negatives": ["in full sun"]},

@@ -8,7 +8,7 @@ from conftest import GARDEN
 
 from embedft import RunConfig
 from embedft.errors import ConfigError, TrainingError
-from embedft.training.lr_finder import Step, failed, find_learning_rate, smooth, summarise
+from embedft.training.planning.lr_finder import Step, failed, find_learning_rate, smooth, summarise
 
 RATES = np.geomspace(1e-6, 1e-1, 100)
 # A gain that has come half its way at 3e-5, is highest around 1e-2, and is lost above it.

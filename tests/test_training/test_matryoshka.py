@@ -5,7 +5,7 @@ import torch
 from loss_cases import CASE_IDS, CASES, PAIRS, assert_equal_losses, batch_of, guide_of, small, value_and_gradients
 from sentence_transformers.sentence_transformer import losses as reference
 
-from embedft.training.losses import LOSSES, build_loss
+from embedft.training.losses.registry import LOSSES, build_loss
 
 DIMS = [32, 16, 6]
 # Its decorator counts calls of the model's forward; GISTEmbedLoss cuts the guide too, which is not what was asked.

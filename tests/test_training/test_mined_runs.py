@@ -70,7 +70,7 @@ def test_refreshed_negatives_of_a_killed_run_are_those_of_an_uninterrupted_one(t
 def test_negatives_of_a_step_are_those_mined_before_the_step_before():
     import pyarrow as pa
 
-    from embedft.training.mined import RefreshedNegatives
+    from embedft.training.mining.mined import RefreshedNegatives
 
     negatives = RefreshedNegatives.__new__(RefreshedNegatives)
     negatives.batches_a_step = 2

@@ -20,11 +20,11 @@ from embedft.data.near import normalised, shingle_hashes
 from embedft.data.retrieval import PAIRS_SCHEMA
 from embedft.encoder import BUNDLED_PATH, Encoder
 from embedft.errors import ConfigError, DataError, ModelError
-from embedft.training.candidates import nearest, paired_scores
-from embedft.training.mining import mine_negatives, require_found
-from embedft.training.near_positives import near_duplicates
-from embedft.training.negatives import RowLists, check_negatives, choose_negatives
-from embedft.training.rescoring import CrossEncoderScores
+from embedft.training.mining.candidates import nearest, paired_scores
+from embedft.training.mining.mine import mine_negatives, require_found
+from embedft.training.mining.near_positives import near_duplicates
+from embedft.training.mining.negatives import RowLists, check_negatives, choose_negatives
+from embedft.training.mining.rescoring import CrossEncoderScores
 
 OPTIONS = ("range_min", "range_max", "max_score", "min_score", "absolute_margin", "relative_margin")
 OPTIONS += ("num_negatives", "sampling_strategy")
@@ -276,7 +276,7 @@ def test_near_duplicates_are_those_of_data_check(monkeypatch):
     for threshold in (0.3, 0.7, 0.9, 1.0):
         assert np.array_equal(near_duplicates(texts, pairs, threshold), index >= threshold)
         with monkeypatch.context() as patch:
-            patch.setattr("embedft.training.near_positives.SHINGLES_AT_ONCE", 500)
+            patch.setattr("embedft.training.mining.near_positives.SHINGLES_AT_ONCE", 500)
             assert np.array_equal(near_duplicates(texts, pairs, threshold), index >= threshold)
 
 

@@ -6,7 +6,7 @@ from sentence_transformers.sentence_transformer import losses as reference
 from sentence_transformers.sentence_transformer.losses import TripletDistanceMetric
 
 from embedft.errors import ConfigError
-from embedft.training import objectives
+from embedft.training.losses import objectives
 
 BINARY = torch.tensor([1.0, 0, 1, 0, 0, 1, 1, 0])
 GRADED = torch.tensor([0.0, 0.2, 0.2, 0.5, 1.0, 0.9, 0.4, 0.4])

@@ -9,7 +9,7 @@ from training_loop import columns, fresh, train
 from embedft.encoder import embed
 from embedft.encoder.differentiable import recompute_activations
 from embedft.errors import ConfigError
-from embedft.training.losses import build_loss
+from embedft.training.losses.registry import build_loss
 from embedft.training.parameters import (
     RATE_ATTRIBUTE,
     embeddings_of,

@@ -10,10 +10,10 @@ from conftest import GARDEN
 from embedft import RunConfig, train
 from embedft.data import read_retrieval
 from embedft.errors import ConfigError, EmbedftError
-from embedft.training.plan import Plan, measured_time, plan
-from embedft.training.probe import Judging, Probe, StandIn
-from embedft.training.schedule import Schedule
-from embedft.training.workload import Workload
+from embedft.training.planning.plan import Plan, measured_time, plan
+from embedft.training.planning.probe import Judging, Probe, StandIn
+from embedft.training.planning.schedule import Schedule
+from embedft.training.planning.workload import Workload
 
 SMALL = {"batch_size": 16, "epochs": 1, "eval_every": 3}
 

@@ -12,15 +12,15 @@ from sentence_transformers import SentenceTransformer
 
 from embedft import Encoder, Index, RunConfig
 from embedft.errors import ConfigError
-from embedft.training import stored
 from embedft.training.job import open_base
-from embedft.training.masks import column_ids, false_negative_mask
-from embedft.training.query_adapter import train_adapter
-from embedft.training.query_only import Frozen, check_query_only, check_trainable, fit_queries
-from embedft.training.ranking import multiple_negatives_ranking
+from embedft.training.losses.masks import column_ids, false_negative_mask
+from embedft.training.losses.ranking import multiple_negatives_ranking
+from embedft.training.queries import stored
+from embedft.training.queries.adapter import train_adapter
+from embedft.training.queries.query_only import Frozen, check_query_only, check_trainable, fit_queries
+from embedft.training.queries.stored import Candidates, StoredVectors, ranking_loss
 from embedft.training.run import open_job
 from embedft.training.rundir import RunDirectory
-from embedft.training.stored import Candidates, StoredVectors, ranking_loss
 
 TRAINING = {"freeze": ["documents"], "batch_size": 16, "max_steps": 12, "eval_every": 4}
 TEXTS = ["how to water a fern", "a fern wants constantly moist roots"]
@@ -103,7 +103,7 @@ def test_equal_seeds_give_equal_weights_and_a_killed_run_goes_on(side, tmp_path,
     trained(settings, tmp_path / "whole")
     shutil.rmtree(tmp_path / "whole" / "checkpoints")
     # Cut off at the end of training: vectors and checkpoints are there, the model is not.
-    monkeypatch.setattr("embedft.training.query_only._keep", lambda *_: None)
+    monkeypatch.setattr("embedft.training.queries.query_only._keep", lambda *_: None)
     fit_queries(opened(settings, tmp_path / "cut"))
     kept = (tmp_path / "cut" / "checkpoints" / "documents.npy").stat().st_mtime_ns
     for newest in (tmp_path / "cut" / "checkpoints").glob("checkpoint-4"):

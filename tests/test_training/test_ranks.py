@@ -10,9 +10,9 @@ from loss_cases import BINARY, CASE_IDS, CASES, PAIRS, SCORED, TRIPLETS, batch_o
 from torch import distributed, multiprocessing
 
 from embedft.encoder import Encoder
-from embedft.training.guide import GuideVectors
-from embedft.training.losses import LOSSES, build_loss
-from embedft.training.ranks import gather
+from embedft.training.losses.guide import GuideVectors
+from embedft.training.losses.ranks import gather
+from embedft.training.losses.registry import LOSSES, build_loss
 
 # The first process has 5 rows with 0, 1 or 2 negatives each; the second 3, of which none has any.
 RAGGED = [row | {"negatives": row["negatives"] * (n % 3) if n < 5 else []} for n, row in enumerate(TRIPLETS)]

@@ -6,7 +6,7 @@ import pytest
 from conftest import GARDEN, assert_user_error
 
 from embedft.data.dataset import read_dataset
-from embedft.training.losses import rows_for
+from embedft.training.losses.registry import rows_for
 
 QUICK = ("--set", "training.max_steps=6", "--set", "training.batch_size=8", "--set", "training.eval_every=3")
 TOPICS = {

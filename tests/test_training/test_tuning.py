@@ -15,7 +15,7 @@ from conftest import GARDEN, heed_interrupts
 from embedft import RunConfig
 from embedft.errors import ArtifactError, ConfigError
 from embedft.training import tune
-from embedft.training.space import (
+from embedft.training.tuning.space import (
     Choice,
     Range,
     check_space,
@@ -26,9 +26,9 @@ from embedft.training.space import (
     space_of,
     with_values,
 )
-from embedft.training.study import Trial, TrialStore, best_of, importance, is_weak, suggest
-from embedft.training.trial import Watch, read_log, run_apart
-from embedft.training.tuning import fill_in
+from embedft.training.tuning.study import Trial, TrialStore, best_of, importance, is_weak, suggest
+from embedft.training.tuning.trial import Watch, read_log, run_apart
+from embedft.training.tuning.tune import fill_in
 
 QUICK = {"max_steps": 4, "batch_size": 16, "eval_every": 2}
 SEARCHED = (
@@ -243,7 +243,7 @@ STORE_AND_TELL = """
 import sys
 from pathlib import Path
 from test_tuning import SPACE, search
-from embedft.training.study import TrialStore
+from embedft.training.tuning.study import TrialStore
 store = TrialStore(Path(sys.argv[1]), SPACE)
 for trial in search(9) * 1000:
     store.add(trial)
@@ -437,7 +437,7 @@ TUNE = """
 import sys
 from embedft import RunConfig
 from embedft.training import tune
-from embedft.training.space import parse_search
+from embedft.training.tuning.space import parse_search
 space = dict(map(parse_search, ("training.learning_rate=1e-5..5e-4:log", "training.batch_size=8,16")))
 result = tune(RunConfig.model_validate_json(sys.argv[1]), sys.argv[2], trials=3, space=space,
               resume=sys.argv[3] == "resume", show_progress=True)

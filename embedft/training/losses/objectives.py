@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import mse_loss, normalize, relu
 
 from embedft.errors import ConfigError
-from embedft.training.vectorloss import FromVectors, Objective
+from embedft.training.losses.vectorloss import FromVectors, Objective
 
 
 def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -24,12 +24,12 @@ from embedft.evaluation import parse_metrics, rank, score_ranking
 from embedft.progress import progress
 from embedft.training.fit import make_trainer, total_steps
 from embedft.training.job import Job
-from embedft.training.masks import negatives_of
+from embedft.training.losses.masks import negatives_of
+from embedft.training.losses.vectorloss import VectorLoss
 from embedft.training.prepare import prepare_model
 from embedft.training.processes import is_main, wait
-from embedft.training.query_adapter import train_adapter
-from embedft.training.stored import Candidates, StoredRanking, StoredVectors
-from embedft.training.vectorloss import VectorLoss
+from embedft.training.queries.adapter import train_adapter
+from embedft.training.queries.stored import Candidates, StoredRanking, StoredVectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from embedft.training.guide import GuideVectors
-from embedft.training.masks import PairSet, Relations
-from embedft.training.vectorloss import FromVectors, Objective
+from embedft.training.losses.guide import GuideVectors
+from embedft.training.losses.masks import PairSet, Relations
+from embedft.training.losses.vectorloss import FromVectors, Objective
 
 # Of a learned scale, as in CLIP (Radford et al. 2021, arXiv:2103.00020, section 2.5): above it training is unstable.
 MOST_SCALE = 100.0

@@ -1,8 +1,8 @@
 """Hard negatives for the training rows of a data set: documents that an encoder takes for relevant and that are not.
 
-The corpus is searched exactly (`embedft.training.candidates`), and of the nearest documents those are taken that
-limits, margins and ranks leave (`embedft.training.negatives`). Never taken are the known positives of an anchor, near
-duplicates of them, texts equal to the anchor, and negatives that are given already. Nothing is filled up: where fewer
+The corpus is searched exactly (`embedft.training.mining.candidates`), and of the nearest documents those are taken that
+limits, margins and ranks leave (`embedft.training.mining.negatives`). Never taken are the known positives of an anchor,
+near duplicates of them, texts equal to the anchor, and negatives that are given already. Nothing is filled up: where fewer
 are left than asked for, the row gets fewer, and the report says so.
 
 Source: Xiong et al. 2021, ANCE, arXiv:2007.00808; Moreira et al. 2024, NV-Retriever, arXiv:2407.15831 (margins).
@@ -22,10 +22,10 @@ from embedft.data import RetrievalData
 from embedft.data.retrieval import PAIRS_SCHEMA
 from embedft.encoder import Encoder
 from embedft.errors import DataError
-from embedft.training.candidates import NONE, Floats, Rows, paired_scores
-from embedft.training.near_positives import NearPositives
-from embedft.training.negatives import Chosen, RowLists, Scorer, check_negatives, choose_negatives
-from embedft.training.rescoring import CrossEncoderScores
+from embedft.training.mining.candidates import NONE, Floats, Rows, paired_scores
+from embedft.training.mining.near_positives import NearPositives
+from embedft.training.mining.negatives import Chosen, RowLists, Scorer, check_negatives, choose_negatives
+from embedft.training.mining.rescoring import CrossEncoderScores
 
 logger = logging.getLogger("embedft")
 

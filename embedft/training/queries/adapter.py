@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from embedft.config import TrainingConfig
 from embedft.progress import Advance
-from embedft.training.stored import Candidates, ranking_loss
+from embedft.training.queries.stored import Candidates, ranking_loss
 
 # Chosen on dev of medquad, see docs/decisions/0006-query-only-and-anchor.md.
 LEARNING_RATE = 1e-3

@@ -19,7 +19,8 @@ from embedft.training.fit import FEWEST_STEPS, LEARNING_RATE_TIMES_HIDDEN, MOST_
 from embedft.training.job import open_base
 from embedft.training.rundir import RunDirectory
 from embedft.training.sets import FROZEN, loss_name
-from embedft.training.space import (
+from embedft.training.tuning.directory import TuneDirectory
+from embedft.training.tuning.space import (
     Choice,
     Range,
     Space,
@@ -30,9 +31,8 @@ from embedft.training.space import (
     value_of,
     with_values,
 )
-from embedft.training.study import Trial, TrialStore, best_of, importance, is_weak, require_optuna, suggest
-from embedft.training.trial import Curve, Outcome, begun, beside, run_apart
-from embedft.training.tunedir import TuneDirectory
+from embedft.training.tuning.study import Trial, TrialStore, best_of, importance, is_weak, require_optuna, suggest
+from embedft.training.tuning.trial import Curve, Outcome, begun, beside, run_apart
 
 # As `embedft.artifacts` and the command line have it.
 FULL_DISK = re.compile("disk (ran|is) full")
@@ -105,8 +105,8 @@ def tune(
         config: the settings that all trials share.
         output: the directory of the study.
         trials: how many there are in all, trial 0 and those that end early or fail included.
-        space: what is searched; by default see `embedft.training.space.default_space`. Where the study is resumed
-            it is, like the next two, by default that which the study began with.
+        space: what is searched; by default see `embedft.training.tuning.space.default_space`. Where the study is
+            resumed it is, like the next two, by default that which the study began with.
         seed: of the search; by default 0.
         pruning: end trials that are below the median of those before; by default True.
         timeout: minutes after which a trial is ended and counts as failed.

@@ -1,7 +1,7 @@
 """What a run will take, before its first step: tokens, memory, time, and what its loss sees.
 
-Everything that training refuses is refused here. Time and memory come from a probe, `embedft.training.probe`, in a
-process of its own, so that the memory is the run's and not the caller's; without the probe they are estimated from the
+Everything that training refuses is refused here. Time and memory come from a probe, `embedft.training.planning.probe`,
+in a process of its own, so that the memory is the run's and not the caller's; without the probe they are estimated from the
 size of the model and are rough.
 """
 
@@ -23,12 +23,12 @@ from embedft.config import RunConfig, validate_config
 from embedft.errors import EmbedftError, TrainingError
 from embedft.training.fit import total_steps
 from embedft.training.job import Job
-from embedft.training.schedule import Schedule
+from embedft.training.planning.schedule import Schedule
 
 if TYPE_CHECKING:
-    from embedft.training.probe import Probe
+    from embedft.training.planning.probe import Probe
+    from embedft.training.planning.workload import Batch, Workload
     from embedft.training.trainer import PairTrainer
-    from embedft.training.workload import Batch, Workload
 
 # The exit status by which Linux tells that the kernel killed a process, as it does when memory ends.
 KILLED = -9
@@ -50,8 +50,8 @@ class Plan:
         parameters, trainable: numbers of weights.
         workload: texts and tokens a step, see `Workload.as_dict`.
         cut: texts that are longer than training may see, see `cut_texts`.
-        memory: bytes, see `embedft.training.estimate.memory_of`.
-        time: seconds, see `measured_time` and `embedft.training.estimate.rough_time`.
+        memory: bytes, see `embedft.training.planning.estimate.memory_of`.
+        time: seconds, see `measured_time` and `embedft.training.planning.estimate.rough_time`.
         batch: how the loss sees a row, see `explain`.
     """
 
@@ -90,7 +90,7 @@ def plan(config: RunConfig, *, probe: bool = True) -> Plan:
     """
     if not probe:
         return _plan(config, probed=False, begun=time.time())
-    command = [sys.executable, "-m", "embedft.training.plan"]
+    command = [sys.executable, "-m", "embedft.training.planning.plan"]
     given = json.dumps({"config": config.model_dump(mode="json"), "begun": time.time()})
     done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == KILLED:
@@ -115,10 +115,10 @@ def _child() -> None:
 
 
 def _plan(config: RunConfig, *, probed: bool, begun: float) -> Plan:
-    from embedft.training.estimate import memory_of, rough_time
-    from embedft.training.explain import explain
-    from embedft.training.probe import objective_of, open_stepped, silent_trainer
-    from embedft.training.workload import count, cut_texts
+    from embedft.training.planning.estimate import memory_of, rough_time
+    from embedft.training.planning.explain import explain
+    from embedft.training.planning.probe import objective_of, open_stepped, silent_trainer
+    from embedft.training.planning.workload import count, cut_texts
 
     with tempfile.TemporaryDirectory() as folder:
         job = open_stepped(config, Path(folder))
@@ -153,7 +153,7 @@ def _plan(config: RunConfig, *, probed: bool, begun: float) -> Plan:
 def _probe(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
     import torch
 
-    from embedft.training.probe import measure
+    from embedft.training.planning.probe import measure
 
     try:
         return measure(job, trainer, largest)

@@ -10,7 +10,7 @@ import numpy as np
 
 from embedft.errors import ConfigError, ModelError
 from embedft.progress import progress
-from embedft.training.candidates import NONE, Floats, Rows
+from embedft.training.mining.candidates import NONE, Floats, Rows
 
 # Their pairs are sorted by length together, so that few tokens are padding.
 QUERIES_AT_ONCE = 64

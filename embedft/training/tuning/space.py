@@ -24,7 +24,7 @@ from typing import Any, get_args
 from embedft.config import RunConfig, fields, parse_setting, read_yaml, validate_config
 from embedft.errors import ConfigError
 from embedft.tasks import get_task
-from embedft.training.losses import LOSSES
+from embedft.training.losses.registry import LOSSES
 from embedft.training.sets import FROZEN, loss_name
 
 LOSS_OPTIONS = "training.loss_options."

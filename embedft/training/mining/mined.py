@@ -17,9 +17,9 @@ from embedft.config import HardNegativesConfig, RunConfig
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.training.job import Job
-from embedft.training.losses import LOSSES, rows_for
-from embedft.training.mining import Mined, mine_negatives
-from embedft.training.negatives import check_negatives
+from embedft.training.losses.registry import LOSSES, rows_for
+from embedft.training.mining.mine import Mined, mine_negatives
+from embedft.training.mining.negatives import check_negatives
 from embedft.training.processes import is_main, wait
 
 logger = logging.getLogger("embedft")
@@ -140,7 +140,7 @@ class RefreshedNegatives(TrainerCallback):
 
 
 def _columns(needs: Any) -> tuple[str, ...]:
-    from embedft.training.needs import COLUMNS
+    from embedft.training.losses.needs import COLUMNS
 
     return COLUMNS[needs]
 

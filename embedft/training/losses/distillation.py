@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.nn.functional import kl_div, log_softmax, mse_loss, softmax
 
-from embedft.training.guide import Guide
-from embedft.training.objectives import cosines
-from embedft.training.ranking import cosine_matrix
-from embedft.training.vectorloss import FromVectors, Objective
+from embedft.training.losses.guide import Guide
+from embedft.training.losses.objectives import cosines
+from embedft.training.losses.ranking import cosine_matrix
+from embedft.training.losses.vectorloss import FromVectors, Objective
 
 
 def margin_mse(

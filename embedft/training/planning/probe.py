@@ -28,12 +28,12 @@ from embedft.heads.frozen import quick_head
 from embedft.training import headed
 from embedft.training.fit import CROSS_ENTROPY, make_trainer
 from embedft.training.job import Job, open_base
-from embedft.training.mined import with_negatives
-from embedft.training.query_only import is_query_only
+from embedft.training.mining.mined import with_negatives
+from embedft.training.planning.workload import Batch
+from embedft.training.queries.query_only import is_query_only
 from embedft.training.run import check, comparison_dict, open_job
 from embedft.training.rundir import RunDirectory
 from embedft.training.trainer import RunCallback
-from embedft.training.workload import Batch
 
 if TYPE_CHECKING:
     from embedft.training.heads import CrossEntropy

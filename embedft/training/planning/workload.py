@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedft.training.job import Job
-from embedft.training.losses import LOSSES
-from embedft.training.needs import COLUMNS
+from embedft.training.losses.needs import COLUMNS
+from embedft.training.losses.registry import LOSSES
 from embedft.training.sets import TrainingSet
 
 if TYPE_CHECKING:

@@ -14,16 +14,17 @@ from typing import Any
 import pyarrow as pa
 
 from embedft.errors import ConfigError
-from embedft.training import losschecks, objectives
-from embedft.training.distillation import Divergence, MarginMSE
-from embedft.training.guide import Guide
 from embedft.training.heads import CrossEntropy
 from embedft.training.labelled import PairedClasses, SupervisedContrastive
-from embedft.training.masks import PairSet
-from embedft.training.needs import Needs, rows_of
-from embedft.training.objectives import OfValues, Triplets
-from embedft.training.ranking import Gist, Ranking
-from embedft.training.vectorloss import Objective, VectorLoss
+from embedft.training.losses import checks as losschecks
+from embedft.training.losses import objectives
+from embedft.training.losses.distillation import Divergence, MarginMSE
+from embedft.training.losses.guide import Guide
+from embedft.training.losses.masks import PairSet
+from embedft.training.losses.needs import Needs, rows_of
+from embedft.training.losses.objectives import OfValues, Triplets
+from embedft.training.losses.ranking import Gist, Ranking
+from embedft.training.losses.vectorloss import Objective, VectorLoss
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def build_loss(
         options: of the loss; its own defaults where missing.
         model: a SentenceTransformer.
         truncate_dim: dimensions that count; None for all.
-        gradient_cache: keep one chunk's activations at a time, see `embedft.training.cache`.
+        gradient_cache: keep one chunk's activations at a time, see `embedft.training.losses.cache`.
         matryoshka: numbers of leading dimensions that the loss is also applied to; the sum is minimised.
         guide: for losses that need one.
         objective: for ``cross_entropy``, which begins with a fitted head (`embedft.training.heads.cross_entropy`).
@@ -286,7 +287,7 @@ def check_loss(
         name: of the loss.
         options: of the loss.
         allowed: losses of the task.
-        gradient_cache: see `embedft.training.cache`.
+        gradient_cache: see `embedft.training.losses.cache`.
         gradient_checkpointing: of the encoder.
         matryoshka: numbers of leading dimensions.
         guide: name of the guide, if there is one.

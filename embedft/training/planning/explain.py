@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from embedft.training.batches import SeededBatchSampler
 from embedft.training.job import Job
-from embedft.training.losses import LOSSES
-from embedft.training.masks import PairSet, false_negative_mask, text_ids
-from embedft.training.needs import COLUMNS
+from embedft.training.losses.masks import PairSet, false_negative_mask, text_ids
+from embedft.training.losses.needs import COLUMNS
+from embedft.training.losses.registry import LOSSES
 from embedft.training.sets import TrainingSet
 
 SHOWN = 300

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from embedft.errors import ConfigError
 from embedft.tasks import get_task, task_names
-from embedft.training.crossencoder import is_cross_encoder
+from embedft.training.losses.crossencoder import is_cross_encoder
 
 if TYPE_CHECKING:
-    from embedft.training.losses import Loss
+    from embedft.training.losses.registry import Loss
 
 
 def check_name(name: str, losses: Mapping[str, Loss], allowed: Sequence[str]) -> None:

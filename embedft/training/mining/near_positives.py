@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedft.data.near import normalised, shingle_hashes
-from embedft.training.candidates import Rows
-from embedft.training.negatives import RowLists
+from embedft.training.mining.candidates import Rows
+from embedft.training.mining.negatives import RowLists
 
 # Shingles at once; 8 bytes each, a few times over.
 SHINGLES_AT_ONCE = 2**22

@@ -24,9 +24,9 @@ from embedft.encoder import Encoder
 from embedft.encoder.precision import Precision
 from embedft.errors import ConfigError
 from embedft.progress import progress
-from embedft.training.crossencoder import CrossScorer, is_cross_encoder
-from embedft.training.masks import Ids, PairSet, column_ids, listed_pairs, negatives_of
-from embedft.training.segments import Segments, key_of, npy, own_folder
+from embedft.training.losses.crossencoder import CrossScorer, is_cross_encoder
+from embedft.training.losses.masks import Ids, PairSet, column_ids, listed_pairs, negatives_of
+from embedft.training.losses.segments import Segments, key_of, npy, own_folder
 
 # Pairs scored between two writes: what a killed run loses of a cross-encoder's work.
 PAIRS_A_SEGMENT = 4096

@@ -16,8 +16,8 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from embedft.encoder import Encoder
-from embedft.training.masks import Ids, PairSet, column_ids, negatives_of, text_ids
-from embedft.training.vectorloss import FromVectors, Objective
+from embedft.training.losses.masks import Ids, PairSet, column_ids, negatives_of, text_ids
+from embedft.training.losses.vectorloss import FromVectors, Objective
 
 # Documents that a query is compared with at a time; of more, so many are drawn for each batch. The loss of 64 queries
 # of 384 dimensions and its gradient take 16 to 20 ms with so many, on two cores that had other work too.

@@ -121,7 +121,7 @@ def find_learning_rate(config: RunConfig, *, steps: int = 100, show_progress: bo
         ConfigError: too few steps.
         EmbedftError: whatever training would raise before its first step.
     """
-    from embedft.training.probe import objective_of, open_stepped, silent_trainer
+    from embedft.training.planning.probe import objective_of, open_stepped, silent_trainer
 
     if steps < FEWEST_STEPS:
         raise ConfigError(f"--steps is {steps}.", hint=f"use at least {FEWEST_STEPS}.")

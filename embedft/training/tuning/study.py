@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from embedft.errors import ArtifactError, ConfigError
-from embedft.training.space import Choice, Range, Space
+from embedft.training.tuning.space import Choice, Range, Space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

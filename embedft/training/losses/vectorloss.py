@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from embedft.encoder import embed
-from embedft.training.cache import cached_loss
-from embedft.training.ranks import gather
+from embedft.training.losses.cache import cached_loss
+from embedft.training.losses.ranks import gather
 
 Features = dict[str, torch.Tensor]
 FromVectors = Callable[[Sequence[torch.Tensor]], torch.Tensor]
@@ -57,7 +57,7 @@ class VectorLoss(torch.nn.Module):
             objective: what is minimised.
             model: a SentenceTransformer.
             dims: numbers of leading dimensions; None for all.
-            gradient_cache: keep one chunk's activations at a time, see `embedft.training.cache`.
+            gradient_cache: keep one chunk's activations at a time, see `embedft.training.losses.cache`.
         """
         super().__init__()
         self.objective = objective

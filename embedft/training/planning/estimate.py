@@ -14,9 +14,9 @@ import torch
 
 from embedft.encoder.differentiable import TRAINING_TOKEN_BUDGET
 from embedft.training.job import Job
-from embedft.training.probe import Probe, count_judging, free_memory, resident_memory
-from embedft.training.schedule import Schedule
-from embedft.training.workload import Workload
+from embedft.training.planning.probe import Probe, count_judging, free_memory, resident_memory
+from embedft.training.planning.schedule import Schedule
+from embedft.training.planning.workload import Workload
 
 BYTES = 4
 MOMENTS = 2
@@ -76,7 +76,7 @@ def memory_of(job: Job, parameters: int, trainable: int, work: Workload, probe: 
 def rough_time(job: Job, work: Workload, schedule: Schedule) -> dict[str, Any]:
     """Seconds of each part of a run, from the number of operations and the speed of one product.
 
-    Keys as of `embedft.training.plan.measured_time`, without those of the probe.
+    Keys as of `embedft.training.planning.plan.measured_time`, without those of the probe.
     """
     bf16 = job.base.dtype == torch.bfloat16
     step = step_seconds(job, schedule.accumulation * float(work.tokens.mean()), bf16)

@@ -22,7 +22,7 @@ from typing import Any
 from embedft.artifacts import write_bytes
 from embedft.config import RunConfig
 from embedft.training.rundir import RunDirectory
-from embedft.training.study import State
+from embedft.training.tuning.study import State
 
 POLL_SECONDS = 0.2
 # What a process gets to end by itself before it is killed.
@@ -112,7 +112,7 @@ def _process(arguments: Sequence[str], log: Path) -> Iterator[subprocess.Popen[b
     """``embedft train``, at the latest ended when the block is left."""
     with log.open("wb") as file:
         child = subprocess.Popen(
-            [sys.executable, "-m", "embedft.training.child", *arguments],
+            [sys.executable, "-m", "embedft.training.tuning.child", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=file,

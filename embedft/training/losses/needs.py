@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedft.errors import DataError
-from embedft.training.masks import negatives_of
+from embedft.training.losses.masks import negatives_of
 
 Needs = Literal[
     "pairs", "pairs with negatives", "triplets", "scored pairs", "scored pairs of 0 and 1", "labelled texts"

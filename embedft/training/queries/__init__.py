@@ -1,0 +1,1 @@
+"""Training of the query side alone: an adapter or a tower, against stored vectors of documents."""

@@ -1,0 +1,1 @@
+"""Search of settings: the space, the study, its trials as processes, its directory."""
