@@ -1,9 +1,9 @@
 """Hard negatives for the training rows of a data set: documents that an encoder takes for relevant and that are not.
 
-The corpus is searched exactly (`embedft.training.mining.candidates`), and of the nearest documents those are taken that
-limits, margins and ranks leave (`embedft.training.mining.negatives`). Never taken are the known positives of an anchor,
-near duplicates of them, texts equal to the anchor, and negatives that are given already. Nothing is filled up: where fewer
-are left than asked for, the row gets fewer, and the report says so.
+The corpus is searched exactly (`embedft.training.mining.candidates`), and of the nearest documents those are taken
+that limits, margins and ranks leave (`embedft.training.mining.negatives`). Never taken are the known positives of an
+anchor, near duplicates of them, texts equal to the anchor, and negatives that are given already. Nothing is filled up:
+where fewer are left than asked for, the row gets fewer, and the report says so.
 
 Source: Xiong et al. 2021, ANCE, arXiv:2007.00808; Moreira et al. 2024, NV-Retriever, arXiv:2407.15831 (margins).
 """

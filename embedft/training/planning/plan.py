@@ -1,8 +1,8 @@
 """What a run will take, before its first step: tokens, memory, time, and what its loss sees.
 
 Everything that training refuses is refused here. Time and memory come from a probe, `embedft.training.planning.probe`,
-in a process of its own, so that the memory is the run's and not the caller's; without the probe they are estimated from the
-size of the model and are rough.
+in a process of its own, so that the memory is the run's and not the caller's; without the probe they are estimated
+from the size of the model and are rough.
 """
 
 from __future__ import annotations
