@@ -43,7 +43,7 @@ def test_train_prints_the_stated_shape(run):
     assert answer["evaluation"]["queries"] == 24
     assert answer["evaluation"]["comparison"]["ndcg@10"].keys() == COMPARED
     assert answer["evaluation"] == json.loads((path / "metrics.json").read_text())
-    assert "training on 56 pairs, 4 steps of 16" in log
+    assert "training on 56 rows, 4 steps of 16" in log
 
 
 def test_evaluate_prints_the_stated_shape_and_keeps_per_query_scores(run, cli, tmp_path):
