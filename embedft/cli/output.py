@@ -80,6 +80,17 @@ def _judged_on(evaluation: Evaluation) -> str:
     return f"{evaluation.data}, split {evaluation.split}, {evaluation.count:,} {evaluation.unit}"
 
 
+def print_anchor(anchor: dict[str, Any]) -> None:
+    """One row a share of the new weights, with its scores; the one that is kept is marked."""
+    from rich.table import Table
+
+    table = Table("share of the new weights", f"{anchor['metric']} on dev", "general set, Spearman", "")
+    for point in anchor["curve"]:
+        kept = "kept" if point["share"] == anchor["share"] else ""
+        table.add_row(f"{point['share']:g}", f"{point['dev']:.4f}", f"{point['general']:.4f}", kept)
+    console().print(table)
+
+
 def print_hits(query: str, hits: list[Hit], k: int) -> None:
     """Rank, score, id, and the beginning of each hit."""
     from rich.markup import escape

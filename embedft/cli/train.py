@@ -67,7 +67,7 @@ def _run(
     force: bool,
     as_json: bool,
 ) -> None:
-    from embedft.cli.output import console, print_comparison, print_json
+    from embedft.cli.output import console, print_anchor, print_comparison, print_json
     from embedft.config import load_config, parse_setting, validate_config
 
     overrides |= dict(parse_setting(text) for text in settings)
@@ -99,11 +99,7 @@ def _run(
     kept = "the encoder is as it was; its head" if frozen else f"kept {kept}"
     out.print(f"{kept}: {result.metric} on dev {result.best_value:.4f}, before {result.base_value:.4f}")
     if result.anchor:
-        general = result.anchor["general"]
-        out.print(
-            f"anchored: {result.anchor['share']:g} of the new weights; "
-            f"general set {general['before']:.4f} -> {general['after']:.4f}"
-        )
+        print_anchor(result.anchor)
     out.print(
         f"model: {output / 'model'}   evidence: {output / 'metrics.json'}, {output / 'per_query.parquet'}", markup=False
     )
