@@ -119,7 +119,8 @@ def _rows_of_memory(found: Plan) -> list[tuple[str, str]]:
     parts = ", ".join(
         f"{name} {_size(memory[name])}" for name in ("weights", "gradients", "optimizer", "activations", "rest")
     )
-    peak = f"{_size(memory['peak'])} on {memory['device']}, {'measured' if memory['measured'] else 'a rough estimate'}"
+    source = "measured in the first steps (a long run holds more)" if memory["measured"] else "a rough estimate"
+    peak = f"{_size(memory['peak'])} on {memory['device']}, {source}"
     free = "" if memory["free"] is None else f"; {_size(memory['free'])} are free"
     tight = memory["free"] is not None and not memory["measured"] and memory["peak"] > memory["free"]
     return [("memory", peak + free + (": IT WILL NOT FIT" if tight else "")), ("", parts)]

@@ -42,8 +42,10 @@ SMOOTHED_SHARE = 0.05
 COLLAPSED = 0.5
 # A fall by less than this share of the loss is none.
 LEAST_FALL = 0.02
-# The suggested rate over that at which the loss has fallen half its way.
-TIMES_HALVED = 3.0
+# The suggested rate over that at which the loss has fallen half its way. On STS-B (CoSENT, bundled encoder, one sweep
+# of 60 steps) that is 2.5e-4, and vectors collapse at 8.9e-4; trained for 60 steps, dev's Spearman is 0.864 at 2e-4,
+# 0.876 at 5e-4 and 0.859 at 1e-3. Checked on no other data.
+TIMES_HALVED = 2.0
 
 
 @dataclass(frozen=True)
