@@ -10,10 +10,8 @@ import pyarrow as pa
 
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
-from embedft.data.clean import CleanConfig, clean
 from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.leakage import between
-from embedft.data.split import SplitConfig, split
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import ClassificationEvaluation, check_class_metrics, evaluate_classification
@@ -23,7 +21,7 @@ from embedft.heads.fit import lone_classes
 from embedft.heads.frozen import classes_of, labels_of, logistic_head, training_rows
 from embedft.heads.head import Head
 from embedft.heads.storage import head_beside
-from embedft.tasks.task import refuse_leakage
+from embedft.tasks.task import require_train, with_dev
 
 logger = logging.getLogger("embedft")
 
@@ -72,17 +70,9 @@ class Classification:
             DataError: there is no training split or no dev split can be made; train has one class, or a class with one
                 text; or it leaks and ``config.leakage`` is "fail".
         """
-        if "train" not in data.splits:
-            raise DataError(f"{data.path}: has no split train, only {', '.join(data.splits)}.", hint="add train.jsonl.")
+        require_train(data)
         require_classes(data)
-        refuse_leakage(data, self.leakage(data), config)
-        if config.leakage == "drop":
-            data, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
-            logger.warning("leakage: %d training rows were left out", len(changes.dropped))
-        if "dev" not in data.splits:
-            ratios = {"train": 1 - config.dev_share, "dev": config.dev_share}
-            divided = split(replace(data, splits={"train": data.splits["train"]}), SplitConfig(ratios, seed=seed))
-            data = replace(data, splits={**data.splits, **divided.splits})
+        data = with_dev(data, self.leakage(data), config, seed)
         _require_several_classes(data)
         report_unknown(data)
         return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -10,16 +9,12 @@ import pyarrow as pa
 
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
-from embedft.data.clean import CleanConfig, clean
 from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.leakage import between
-from embedft.data.split import SplitConfig, split
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import SimilarityEvaluation, check_statistics, evaluate_similarity
-from embedft.tasks.task import refuse_leakage
-
-logger = logging.getLogger("embedft")
+from embedft.tasks.task import require_train, with_dev
 
 
 class Similarity:
@@ -62,17 +57,8 @@ class Similarity:
             DataError: there is no training split or no dev split can be made, or it leaks and ``config.leakage`` is
                 "fail".
         """
-        if "train" not in data.splits:
-            raise DataError(f"{data.path}: has no split train, only {', '.join(data.splits)}.", hint="add train.jsonl.")
-        refuse_leakage(data, self.leakage(data), config)
-        if config.leakage == "drop":
-            data, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
-            logger.warning("leakage: %d training rows were left out", len(changes.dropped))
-        if "dev" not in data.splits:
-            ratios = {"train": 1 - config.dev_share, "dev": config.dev_share}
-            divided = split(replace(data, splits={"train": data.splits["train"]}), SplitConfig(ratios, seed=seed))
-            data = replace(data, splits={**data.splits, **divided.splits})
-        return data
+        require_train(data)
+        return with_dev(data, self.leakage(data), config, seed)
 
     def splits(self, data: Dataset) -> Sequence[str]:
         """All there are."""

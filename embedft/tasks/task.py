@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
+from embedft.data.clean import CleanConfig, clean
+from embedft.data.dataset import Dataset
+from embedft.data.split import SplitConfig, split
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import Evaluation
+
+logger = logging.getLogger("embedft")
 
 
 class Task(Protocol):
@@ -83,3 +90,26 @@ def refuse_leakage(data: Any, leaks: Sequence[Leak], config: DataConfig) -> None
     if severe and config.leakage == "fail":
         found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in severe)
         raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
+
+
+def require_train(data: Dataset) -> None:
+    """Raise DataError if rows have no split train."""
+    if "train" not in data.splits:
+        raise DataError(f"{data.path}: has no split train, only {', '.join(data.splits)}.", hint="add train.jsonl.")
+
+
+def with_dev(data: Dataset, leaks: Sequence[Leak], config: DataConfig, seed: int) -> Dataset:
+    """Rows with a dev split, and without the training rows that leak if they are to be dropped.
+
+    Raises:
+        DataError: no dev split can be made, or rows leak and ``config.leakage`` is "fail".
+    """
+    refuse_leakage(data, leaks, config)
+    if config.leakage == "drop":
+        data, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
+        logger.warning("leakage: %d training rows were left out", len(changes.dropped))
+    if "dev" not in data.splits:
+        ratios = {"train": 1 - config.dev_share, "dev": config.dev_share}
+        divided = split(replace(data, splits={"train": data.splits["train"]}), SplitConfig(ratios, seed=seed))
+        data = replace(data, splits={**data.splits, **divided.splits})
+    return data
