@@ -2,8 +2,10 @@
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -104,11 +106,26 @@ def test_vectors_may_lie_in_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_vector_that_is_not_finite_is_refused(value):
-    documents = unit(5, 8, 0)
-    documents[3, 2] = value
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_vector_that_is_not_finite_is_refused(value, side):
+    vectors = unit(900, 8, 0), unit(900, 8, 1)
+    vectors[side][3, 2] = value
     with pytest.raises(DataError, match="not finite"):
-        search(unit(2, 8, 1), documents, 2)
+        search(*vectors, 2)
+
+
+def test_a_search_leaves_the_number_of_threads_alone():
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    search(unit(300, 8, 0), unit(300, 8, 1), 2)
+    assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == before
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before[0]
+
+
+def test_documents_that_are_all_alike_are_searched_in_little_memory():
+    documents = np.ones((20_000, 8), np.float32)
+    found = search(unit(40, 8, 0), documents, 3, block_mb=1)[1]
+    assert (found == np.arange(3)).all()
 
 
 def test_vectors_of_two_dimensions_are_refused():

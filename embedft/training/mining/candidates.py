@@ -17,7 +17,10 @@ of chunks: the k-th best maximum is a lower bound of the k-th best score, and on
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,10 +38,12 @@ Rows = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 
 BLOCK_MB = 256
-# What a score of a block may cost at worst, where each one is a candidate: itself, its place, its key, copies of these.
+# What looking into a score costs at most: its place, its key, copies of these.
 BYTES_PER_SCORE = 40
 # A matrix product of fewer queries at once is slower; documents are cut to blocks of at most so many.
-QUERIES_AT_ONCE, DOCUMENTS_AT_ONCE, QUERIES_A_BLOCK = 256, 65_536, 16_384
+QUERIES_AT_ONCE, DOCUMENTS_AT_ONCE, QUERIES_A_BLOCK = 128, 65_536, 16_384
+# Vectors whose rounding is measured at once.
+ROWS_AT_ONCE = 4096
 # Chunks of a row of scores: at most so many scores in one, and so many times k of them.
 CHUNK, CHUNKS_PER_CANDIDATE = 16, 8
 NONE = -1
@@ -85,24 +90,67 @@ def nearest(
     import torch
 
     _check(queries, documents, k)
-    documents_at_once = min(DOCUMENTS_AT_ONCE, max(len(documents), 1))
-    scores_at_once = block_mb * 2**20 // BYTES_PER_SCORE
-    at_once = max(min(QUERIES_AT_ONCE, scores_at_once // documents_at_once), 1)
     dtype = resolve_precision(precision, "cpu")
-    memory = torch.empty(at_once * documents_at_once, dtype=dtype)
+    threads = torch.get_num_threads()
+    documents_at_once = min(DOCUMENTS_AT_ONCE, max(len(documents), 1))
+    # Half of the memory is for scores, half for looking into them.
+    half = block_mb * 2**19
+    at_once = max(min(QUERIES_AT_ONCE, half // (threads * documents_at_once * dtype.itemsize)), 1)
+    most = half // (threads * BYTES_PER_SCORE)
+    memories: SimpleQueue[torch.Tensor] = SimpleQueue()
+    for _ in range(threads):
+        memories.put(torch.empty(at_once * documents_at_once, dtype=dtype))
     # Each block of queries reads all documents again, so it is as large as its results allow.
-    block = at_once * max(min(scores_at_once // k, QUERIES_A_BLOCK) // at_once, 1)
+    block = max(min(half // (k * BYTES_PER_SCORE), QUERIES_A_BLOCK) // at_once, 1) * at_once
+    coded: _Coded | None = None
     with progress("searching", len(queries), "queries", enabled=show_progress) as advance:
         for begin in range(0, len(queries), block):
             part = slice(begin, min(begin + block, len(queries)))
             best = np.zeros((part.stop - begin, k), np.uint64)
-            for first in range(0, len(documents), documents_at_once):
-                coded = _Coded.of(documents[first : first + documents_at_once], dtype)
-                for start in range(begin, part.stop, at_once):
-                    some = slice(start, min(start + at_once, part.stop))
-                    _improve(best[start - begin : some.stop - begin], queries[some], coded, first, memory)
+            with _lone_threads(threads) as pool:
+                for first in range(0, len(documents), documents_at_once):
+                    if coded is None or len(documents) > documents_at_once:
+                        coded = None  # or two of them would be held
+                        coded = _Coded.of(documents[first : first + documents_at_once], dtype)
+                    jobs = [
+                        pool.submit(
+                            _improve,
+                            best[start - begin : start - begin + at_once],
+                            queries[start : min(start + at_once, part.stop)],
+                            coded,
+                            first,
+                            memories,
+                            most,
+                        )
+                        for start in range(begin, part.stop, at_once)
+                    ]
+                    for job in jobs:
+                        job.result()
             yield Nearest(part, *_decoded(best))
             advance(len(best))
+
+
+@contextmanager
+def _lone_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each compute alone.
+
+    Blocks are small. Threads that share one wait for each other many times in it, and on a busy machine each time for
+    those that have no processor just then: with as many other processes at work, 50,000 x 50,000 took 50 s that way.
+    """
+    import faiss
+    import torch
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        faiss.omp_set_num_threads(1)
+
+    pool = ThreadPoolExecutor(count, "search", alone)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # Threads that begin later take over what was set last, in whatever thread.
+        torch.set_num_threads(count)
 
 
 def paired_scores(queries: Floats, documents: Floats, rows: Rows) -> Floats:
@@ -163,10 +211,13 @@ class _Coded:
         vectors = np.require(vectors, requirements=["C", "W"])  # torch takes no read-only memory
         exact = torch.from_numpy(vectors)
         coded = exact.to(dtype)
-        norm = torch.linalg.vector_norm(exact, dim=1).numpy()
+        norm, lost = np.empty((2, len(vectors)), np.float32)
+        for at in range(0, len(vectors), ROWS_AT_ONCE):
+            part = slice(at, at + ROWS_AT_ONCE)
+            norm[part] = torch.linalg.vector_norm(exact[part], dim=1).numpy()
+            lost[part] = torch.linalg.vector_norm(exact[part] - coded[part].float(), dim=1).numpy()
         if not np.isfinite(norm).all():
             raise DataError("a vector is not finite.", hint="encode the texts again in float32.")
-        lost = torch.linalg.vector_norm(exact - coded.float(), dim=1).numpy()
         return cls(vectors, coded, norm, lost)
 
 
@@ -203,7 +254,9 @@ class _Bound:
         return np.asarray(np.minimum(scores * (1 - self.rounding), scores * (1 + self.rounding)))
 
 
-def _improve(best: Keys, queries: Floats, documents: _Coded, first: int, memory: torch.Tensor) -> None:
+def _improve(
+    best: Keys, queries: Floats, documents: _Coded, first: int, memories: SimpleQueue[torch.Tensor], most: int
+) -> None:
     """Put the documents of a block where they belong in ``best``.
 
     Args:
@@ -211,26 +264,37 @@ def _improve(best: Keys, queries: Floats, documents: _Coded, first: int, memory:
         queries: (b, dim).
         documents: (m, dim).
         first: row of the first one of them.
-        memory: for b times m scores; to take new memory for each block costs a fifth of the first pass.
+        memories: each for b times m scores; to take new memory for each block costs a fifth of the first pass.
+        most: scores that may be looked into at once.
     """
     import torch
 
+    coded = _Coded.of(queries, documents.coded.dtype)
     shape = len(queries), len(documents.vectors)
-    scores = memory[: shape[0] * shape[1]].view(shape)
-    coded = _Coded.of(queries, scores.dtype)
-    torch.mm(coded.coded, documents.coded.T, out=scores)
-    found = _candidates(scores, best, _Bound.of(coded, documents))
+    memory = memories.get()
+    try:
+        scores = memory[: shape[0] * shape[1]].view(shape)
+        torch.mm(coded.coded, documents.coded.T, out=scores)
+        found = _candidates(scores, best, _Bound.of(coded, documents), most)
+    finally:
+        memories.put(memory)
+    if found is None:
+        half = len(best) // 2
+        for part in (slice(half), slice(half, None)):
+            _improve(best[part], queries[part], documents, first, memories, most)
+        return
     keys = _keys(paired_scores(coded.vectors, documents.vectors, found), found, first)
     best[:] = np.sort(np.concatenate([best, keys], 1), 1)[:, -best.shape[1] :]
 
 
-def _candidates(scores: torch.Tensor, best: Keys, bound: _Bound) -> Rows:
+def _candidates(scores: torch.Tensor, best: Keys, bound: _Bound, most: int) -> Rows | None:
     """Columns of all documents that may be among the k best, (b, most of a query), filled up with -1.
 
     Args:
         scores: approximate ones, (b, m).
         best: keys of the k best documents so far, (b, k), the worst of them first.
         bound: of the error of ``scores``.
+        most: scores that may be looked into at once; None where that is not enough for several queries.
     """
     import torch
 
@@ -245,7 +309,10 @@ def _candidates(scores: torch.Tensor, best: Keys, bound: _Bound) -> Rows:
         kth = np.partition(maxima, width - k, axis=1)[:, [width - k]]
         floor = np.maximum(floor, bound.least_exact(kth))
     cut = bound.least_approximate(floor)
-    query, column = np.nonzero(maxima >= cut)
+    reached = maxima >= cut
+    if len(scores) > 1 and np.count_nonzero(reached) * chunk > most:
+        return None
+    query, column = np.nonzero(reached)
     looked_into = chunks[torch.from_numpy(query), :, torch.from_numpy(column)].float().numpy()  # (chunks, chunk)
     number, place = np.nonzero(looked_into >= cut[query])
     query, column = query[number], column[number] + place * width
