@@ -134,27 +134,26 @@ def repeated(data: Path, target: Path) -> Path:
 
 
 def summary(cells: dict[str, Any], steps: int) -> dict[str, Any]:
-    """Mean and spread over seeds of each method, and each step's difference on the queries' means over seeds."""
-    means: dict[str, np.ndarray] = {}
+    """Mean and spread over seeds of each method, and each step's difference, over the seeds that both have."""
     answer: dict[str, Any] = {"base": float(np.mean(cells["base"]["scores"])), "methods": {}, "differences": {}}
-    for name, methods in SETS.items():
-        for method in methods:
-            runs = [
-                cells[key] for key in sorted(cells) if key.startswith(f"{name}/{method}/") and key.endswith(f"/{steps}")
-            ]
-            if not runs:
-                continue
-            scores = np.array([run["scores"] for run in runs])
-            means[f"{name}/{method}"] = scores.mean(0)
-            each = scores.mean(1)
-            answer["methods"][f"{name}/{method}"] = {
-                "mean": float(each.mean()), "min": float(each.min()), "max": float(each.max()), "seeds": len(runs),
-                "seconds": float(np.median([run["seconds"] for run in runs])),
-            }  # fmt: skip
+    runs: dict[str, dict[int, dict[str, Any]]] = {}
+    for key, found in cells.items():
+        if key.endswith(f"/{steps}"):
+            name, method, seed, _ = key.split("/")
+            runs.setdefault(f"{name}/{method}", {})[int(seed)] = found
+    for name, of_seed in runs.items():
+        each = {seed: float(np.mean(run["scores"])) for seed, run in sorted(of_seed.items())}
+        seconds = float(np.median([run["seconds"] for run in of_seed.values()]))
+        answer["methods"][name] = {"mean": float(np.mean(list(each.values()))), "seeds": each, "seconds": seconds}
     for name, better, worse in STEPS:
-        if {f"{name}/{better}", f"{name}/{worse}"} <= means.keys():
-            found = compare_scores(means[f"{name}/{better}"], means[f"{name}/{worse}"])
-            answer["differences"][f"{name}: {better} - {worse}"] = found.as_dict()
+        first, second = runs.get(f"{name}/{better}", {}), runs.get(f"{name}/{worse}", {})
+        shared = sorted(first.keys() & second.keys())
+        if shared:
+            # Of each query its mean over the seeds.
+            scores = [np.mean([of[seed]["scores"] for seed in shared], axis=0) for of in (first, second)]
+            answer["differences"][f"{name}: {better} - {worse}"] = {
+                "seeds": shared, **compare_scores(scores[0], scores[1]).as_dict(),
+            }  # fmt: skip
     return answer
 
 
