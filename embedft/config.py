@@ -79,7 +79,7 @@ class HardNegativesConfig(_Section):
     )
     sampling_strategy: Literal["top", "random"] = Field("top", description="of those left: the nearest, or any")
     near_duplicates: Share | None = Field(
-        0.9, description="never a text that shares this much of its words with a known positive; null: not looked for"
+        0.9, description="never a text so much alike a known positive (Jaccard index of shingles); null: not looked for"
     )
     guide: str | None = Field(None, description="encoder whose scores decide about margins and limits")
     cross_encoder: str | None = Field(None, description="cross-encoder whose scores decide about margins and limits")

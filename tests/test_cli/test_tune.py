@@ -22,6 +22,7 @@ def study(tmp_path_factory, cli):
     return path, json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_tune_prints_the_stated_shape_and_writes_a_report(study):
     path, answer, log = study
     assert answer["tune"] == str(path)
@@ -36,6 +37,7 @@ def test_tune_prints_the_stated_shape_and_writes_a_report(study):
     assert json.loads((path / "tune.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_printed_again_as_a_table_for_people(study, cli):
     path, answer, _ = study
     done = cli("tune", "-o", path, "--resume")
@@ -46,6 +48,7 @@ def test_a_finished_study_is_printed_again_as_a_table_for_people(study, cli):
     assert str(path / "report.html") in done.stdout
 
 
+@pytest.mark.slow
 def test_a_study_that_is_there_is_not_replaced(study, cli):
     done = cli("tune", "--data", GARDEN, "--trials", "1", "-o", study[0])
     assert_user_error(done, "exists already", "--force")

@@ -97,7 +97,7 @@ def test_an_index_of_the_base_is_searched_by_the_tuned_encoder(run, encoder, gar
     assert Index.open(tmp_path / "idx", str(run[0] / "model")).search(["fern"], k=1)[0]
 
 
-@pytest.mark.parametrize("side", ["adapter", "tower"])
+@pytest.mark.parametrize("side", ["adapter", pytest.param("tower", marks=pytest.mark.slow)])
 def test_equal_seeds_give_equal_weights_and_a_killed_run_goes_on(side, tmp_path, monkeypatch):
     settings = config(side, learning_rate=2e-4, max_steps=4, eval_every=2)
     trained(settings, tmp_path / "whole")

@@ -18,7 +18,7 @@ from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.training.job import Job
 from embedft.training.losses.registry import LOSSES, rows_for
-from embedft.training.mining.mine import Mined, mine_negatives
+from embedft.training.mining.mine import Mined, mine_negatives, require_found
 from embedft.training.mining.negatives import check_negatives
 from embedft.training.processes import is_main, wait
 
@@ -52,7 +52,7 @@ def with_negatives(job: Job) -> Job:
     A resumed run takes what it mined when it began.
 
     Raises:
-        DataError: nothing was found, and the loss needs negatives.
+        DataError: nothing was found; it says what took the candidates.
         ModelError: the guide or cross-encoder of the settings cannot be opened.
     """
     settings = job.config.training.hard_negatives
@@ -61,6 +61,7 @@ def with_negatives(job: Job) -> Job:
     path = job.directory.negatives
     if is_main() and not path.is_file():
         mined = mine(job, job.base, settings)
+        require_found(mined, str(job.data.path))
         job.directory.update(negatives=mined.report.as_dict())
         _tell(mined)
         with atomic_file(path) as file:
