@@ -20,6 +20,13 @@ from embedft.training.job import Job, open_base
 from embedft.training.sets import FROZEN
 
 
+# What has no meaning where the encoder stays as it is.
+ENCODER_SETTINGS = (
+    "loss_options", "matryoshka", "guide", "hard_negatives", "gradient_cache", "gradient_checkpointing", "lora", "freeze",
+    "anchor", "layer_decay", "ema", "report_to",
+)  # fmt: skip
+
+
 def check_head(config: RunConfig, loss: str, losses: Sequence[str]) -> None:
     """Raise ConfigError if the kind of head and the loss do not go together."""
     kind = config.head.kind
@@ -41,8 +48,24 @@ def check_head(config: RunConfig, loss: str, losses: Sequence[str]) -> None:
             "training.anchor is set, and training.loss is cross_entropy: the head fits the new encoder alone.",
             hint="leave anchor out, or use training.loss: supcon.",
         )
-    if loss == FROZEN and config.training.loss_options:
-        raise ConfigError("training.loss_options is set, and nothing is trained but the head.", hint="leave it out.")
+    if loss == FROZEN:
+        _refuse_training(config)
+
+
+def _refuse_training(config: RunConfig) -> None:
+    """Raise ConfigError if a setting of the encoder's training is set, and it is not trained."""
+    training = config.training
+    asked = [
+        name
+        for name in ENCODER_SETTINGS
+        if getattr(training, name) != type(training).model_fields[name].get_default(call_default_factory=True)
+    ]
+    asked = [f"training.{name}" for name in asked] + (["data.also"] if config.data.also else [])
+    if asked:
+        raise ConfigError(
+            f"{asked[0]} is set, and nothing is trained but the head.",
+            hint="leave it out, or train the encoder: training.loss: supcon, or head.kind: linear.",
+        )
 
 
 def keep_frozen(job: Job) -> None:

@@ -100,6 +100,9 @@ def test_texts_of_several_labels_and_a_hidden_layer(tmp_path):
         ({}, {"loss": "supcon", "hard_negatives": {}}, "training.hard_negatives is set"),
         ({"kind": "linear"}, {"anchor": {}}, "training.anchor is set"),
         ({}, {"loss_options": {"scale": 3}}, "training.loss_options is set"),
+        ({}, {"hard_negatives": {}}, "training.hard_negatives is set"),
+        ({}, {"anchor": {}}, "training.anchor is set"),
+        ({}, {"lora": {}}, "training.lora is set"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_read(tmp_path, head, training, said):
