@@ -19,11 +19,10 @@ from embedft.training.heads import CrossEntropy, cross_entropy, fit_head, head_o
 from embedft.training.job import Job, open_base
 from embedft.training.sets import FROZEN
 
-
 # What has no meaning where the encoder stays as it is.
 ENCODER_SETTINGS = (
-    "loss_options", "matryoshka", "guide", "hard_negatives", "gradient_cache", "gradient_checkpointing", "lora", "freeze",
-    "anchor", "layer_decay", "ema", "report_to",
+    "loss_options", "matryoshka", "guide", "hard_negatives", "gradient_cache", "gradient_checkpointing", "lora",
+    "freeze", "anchor", "layer_decay", "ema", "report_to",
 )  # fmt: skip
 
 
