@@ -27,12 +27,12 @@ class SeededBatchSampler(DefaultBatchSampler):
         self.rows = len(dataset)
         self.seed = seed
         self._drawn: tuple[int, np.ndarray] | None = None
-        # The batch that is being made, from 0 over all epochs; read by what depends on how far training has come.
-        self.batch = 0
+        # Epoch and number of the batch that is being made; read by what depends on how far training has come.
+        self.place = (0, 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         for number in range(len(self)):
-            self.batch = self.epoch * len(self) + number
+            self.place = (self.epoch, number)
             yield self.rows_of(self.epoch, number)
 
     def rows_of(self, epoch: int, number: int) -> list[int]:
@@ -72,7 +72,7 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
         rounds = shares([len(sampler) // self.world for sampler in samplers], [s.rows for s in samplers], temperature)
         self.counts = [self.world * count for count in rounds]
         self.offsets = np.concatenate([[0], np.cumsum([sampler.rows for sampler in samplers])])
-        self.batch = 0
+        self.place = (0, 0)
 
     def __iter__(self) -> Iterator[list[int]]:
         places = np.repeat(np.arange(len(self.counts)), np.asarray(self.counts) // self.world)
@@ -80,7 +80,7 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
         # How often each set has been drawn before this epoch.
         drawn = [self.epoch * count for count in self.counts]
         for number, place in enumerate(np.repeat(order, self.world).tolist()):
-            self.batch = self.epoch * len(self) + number
+            self.place = (self.epoch, number)
             sampler = self.batch_samplers[place]
             epoch, within = divmod(drawn[place], len(sampler))
             drawn[place] += 1
@@ -104,8 +104,8 @@ def shares(batches: Sequence[int], rows: Sequence[int], temperature: float) -> l
 class Negatives(Protocol):
     """Negatives that change while training goes on."""
 
-    def of(self, rows: Sequence[int], batch: int) -> list[list[str]]:
-        """The negatives of rows (their numbers in the training set) for the batch of that number."""
+    def of(self, rows: Sequence[int], step: int) -> list[list[str]]:
+        """The negatives of rows (their numbers in the training set) for a batch of that step, from 0."""
         ...
 
 
@@ -124,11 +124,11 @@ class PairCollator:
         self.max_length = max_length
         self.negatives = negatives
 
-    def __call__(self, rows: list[dict[str, Any]], batch_number: int = 0) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, Any]], step: int = 0) -> dict[str, Any]:
         """Keys ``anchor_input_ids``, ``anchor_attention_mask``, the same for positive and negative, and ``label``."""
         negatives = [row["negatives"] for row in rows]
         if self.negatives is not None:
-            negatives = self.negatives.of([row["row"] for row in rows], batch_number)
+            negatives = self.negatives.of([row["row"] for row in rows], step)
         texts = {
             "anchor": [row["anchor"] for row in rows],
             "positive": [row["positive"] for row in rows],
@@ -156,7 +156,7 @@ class ScoredCollator:
         self.encoder = encoder
         self.max_length = max_length
 
-    def __call__(self, rows: list[dict[str, Any]], _batch_number: int = 0) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, Any]], _step: int = 0) -> dict[str, Any]:
         """Keys ``sentence1_input_ids``, ``sentence1_attention_mask``, the same for sentence2, and ``label``."""
         batch: dict[str, Any] = {}
         for column in ("sentence1", "sentence2"):
@@ -170,22 +170,29 @@ class SetCollator:
     """Batches of one or several sets: each by the collator of its set, with its name and its rows.
 
     Rows have their number in the set as ``row``. Sampler and collator work in lockstep (no worker processes), so the
-    sampler's ``batch`` is the one being collated.
+    sampler's ``place`` is that of the batch being collated.
     """
 
     valid_label_columns = ("label",)
 
-    def __init__(self, collators: Mapping[str, Any]) -> None:
+    def __init__(self, collators: Mapping[str, Any], batches_a_step: int = 1) -> None:
         self.collators = collators
+        self.batches_a_step = batches_a_step
         self.sampler: SeededBatchSampler | MixedBatchSampler | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """As the set's collator, with the ``rows``, and ``dataset_name`` where there are several sets."""
         name = rows[0].get("dataset_name") or next(iter(self.collators))
-        number = self.sampler.batch if self.sampler is not None else 0
-        batch: dict[str, Any] = self.collators[name](rows, number)
+        batch: dict[str, Any] = self.collators[name](rows, self._step())
         batch["rows"] = torch.tensor([row["row"] for row in rows])
         return batch | ({"dataset_name": name} if len(self.collators) > 1 else {})
+
+    def _step(self) -> int:
+        """The update that the batch belongs to; the last one of an epoch may have fewer batches than others."""
+        if self.sampler is None:
+            return 0
+        epoch, number = self.sampler.place
+        return epoch * -(-len(self.sampler) // self.batches_a_step) + number // self.batches_a_step
 
 
 def features_of(column: str, texts: list[str], prompt: str, encoder: Encoder, max_length: int) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def make_trainer(
         trained=trained,
         alarms=Alarms(model, _text_of(job)),
         args=arguments,
-        data_collator=SetCollator(collators),
+        data_collator=SetCollator(collators, settings.gradient_accumulation * world_size()),
         train_dataset=datasets[job.sets[0].name] if alone else DatasetDict(datasets),
         loss=loss,
         evaluator=DevEvaluator(score, base, trained, precision),
@@ -238,8 +238,7 @@ def _refreshed(job: Job, trained: TrainedWeights, losses: Mapping[str, VectorLos
             objective: Any = losses[own.name].objective
             objective.guide = _guide_of(replace(own, rows=rows), job)
 
-    batches = settings.gradient_accumulation * world_size()
-    return RefreshedNegatives(job, encoder_now, mined, batches)
+    return RefreshedNegatives(job, encoder_now, mined)
 
 
 def _guide_of(part: TrainingSet, job: Job) -> Guide | None:

@@ -28,7 +28,7 @@ class LabelledCollator:
         self.encoder = encoder
         self.max_length = max_length
 
-    def __call__(self, rows: list[dict[str, Any]], _batch_number: int = 0) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, Any]], _step: int = 0) -> dict[str, Any]:
         """Keys ``text_input_ids``, ``text_attention_mask`` and ``label``: (n,) int64, or (n, classes) float32."""
         texts = [row["text"] for row in rows]
         prompt = self.encoder.prompts["document"]

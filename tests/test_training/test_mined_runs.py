@@ -73,9 +73,25 @@ def test_negatives_of_a_step_are_those_mined_before_the_step_before():
     from embedft.training.mining.mined import RefreshedNegatives
 
     negatives = RefreshedNegatives.__new__(RefreshedNegatives)
-    negatives.batches_a_step = 2
     negatives.found = {-1: pa.chunked_array([[["old"]]]), 3: pa.chunked_array([[["new"]]])}
-    assert [negatives.of([0], batch)[0][0] for batch in range(10)] == ["old"] * 8 + ["new"] * 2
+    assert [negatives.of([0], step)[0][0] for step in range(6)] == ["old"] * 4 + ["new"] * 2
+
+
+def test_batches_of_a_step_are_counted_anew_in_each_epoch():
+    from embedft.training.batches import SetCollator
+
+    class Sampler:
+        def __len__(self):
+            return 5
+
+    collator = SetCollator({}, batches_a_step=2)
+    collator.sampler = Sampler()
+    steps = []
+    for epoch in range(2):
+        for number in range(5):
+            collator.sampler.place = (epoch, number)
+            steps.append(collator._step())
+    assert steps == [0, 0, 1, 1, 2, 3, 3, 4, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -90,29 +90,24 @@ class RefreshedNegatives(TrainerCallback):
         job: with negatives mined by the base.
         encoder_now: the encoder as it is judged at this moment.
         mined: called with the rows that were mined, before they are used.
-        batches_a_step: of all processes.
     """
 
-    def __init__(
-        self, job: Job, encoder_now: Callable[[], Encoder], mined: Callable[[pa.Table], None], batches_a_step: int
-    ) -> None:
+    def __init__(self, job: Job, encoder_now: Callable[[], Encoder], mined: Callable[[pa.Table], None]) -> None:
         settings = job.config.training.hard_negatives
         if settings is None or settings.refresh_every is None:
             raise ValueError("the run does not refresh its negatives")
         self.job, self.encoder_now, self.mined = job, encoder_now, mined
         self.settings, self.every = settings, settings.refresh_every
-        self.batches_a_step = batches_a_step
         self.folder = job.directory.checkpoints
         self.found: dict[int, pa.ChunkedArray] = {-1: job.sets[0].rows["negatives"]}
 
-    def of(self, rows: Sequence[int], batch: int) -> list[list[str]]:
-        """The negatives of rows for the batch of that number, from 0."""
-        step = batch // self.batches_a_step
+    def of(self, rows: Sequence[int], step: int) -> list[list[str]]:
+        """The negatives of rows for a batch of that step, from 0."""
         table = self.found[max(at for at in self.found if at < step or at < 0)]
         return [table[row].as_py() for row in rows]
 
     def on_train_begin(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
-        """Take up what was mined before an interruption, and drop what was mined after its checkpoint."""
+        """Take up what was mined up to the checkpoint that training goes on from."""
         for step in range(self.every, state.global_step + 1, self.every):
             self._take(step, pq.read_table(self._path(step)))
 

@@ -181,7 +181,7 @@ class QueryCollator:
         self.encoder = encoder
         self.max_length = max_length
 
-    def __call__(self, rows: list[dict[str, Any]], _batch_number: int = 0) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, Any]], _step: int = 0) -> dict[str, Any]:
         """Keys ``anchor_input_ids``, ``anchor_attention_mask`` and ``label``."""
         from embedft.training.batches import features_of
 
