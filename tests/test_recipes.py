@@ -1,5 +1,6 @@
 """Recipes run as a reader would run them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import GARDEN
-from labelled_texts import write
+from labelled_texts import rows, write
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -51,9 +52,22 @@ def test_a_recipe_on_labels_ends_with_a_comparison(tmp_path, arguments):
 
 @pytest.mark.slow
 def test_the_similarity_recipe_ends_with_a_comparison(tmp_path):
-    rows = "".join(f"plant number {n},tree number {n % 7},{n % 6}\n" for n in range(60))
-    (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score\n" + rows)
-    assert "spearman: " in run("similarity", tmp_path / "pairs.csv", "-o", tmp_path / "run", "--quick")
+    texts = rows()
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    # Whole places apart, so that no text stands in two splits.
+    for name, part in {"train": texts[:48], "dev": texts[48:60], "test": texts[60:]}.items():
+        pairs = [
+            {
+                "sentence1": left["text"],
+                "sentence2": right["text"],
+                "score": 3 * (left["label"] == right["label"]) + n % 2,
+            }
+            for n, (left, right) in enumerate(zip(part, part[1:] + part[:1], strict=True))
+            for right in (right, part[(n + 3) % len(part)])
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    assert "spearman: " in run("similarity", folder, "-o", tmp_path / "run", "--quick")
 
 
 def test_every_recipe_is_listed():
