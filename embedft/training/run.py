@@ -205,17 +205,18 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
         prepare_model(base.sentence_transformer, config.training)
     if config.training.anchor is not None:
         read_general(config.training.anchor.general)
+    further = further_sets(config, data)
     return Job(
         config=config,
         task=task,
         data=data,
-        sets=[own, *further_sets(config)],
+        sets=[own, *further],
         split=judged_split(config, task, data),
         base=base,
         directory=directory,
         metric=metrics[0],
         metrics=metrics,
-        leakage=leakage,
+        leakage=[*leakage, *(leak for part in further for leak in part.leakage)],
         show_progress=show_progress,
     )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from embedft.config import MixedSet, RunConfig
-from embedft.data.dataset import read_dataset
+from embedft.data import Leak, RetrievalData, find_leakage
+from embedft.data.dataset import Dataset, read_dataset
+from embedft.data.leakage import between
 from embedft.errors import ConfigError, DataError
 from embedft.tasks import Task
 from embedft.training.losses import needs
@@ -33,6 +35,7 @@ class TrainingSet:
         rows: with the columns that the loss needs.
         loss, options: a name in `LOSSES` and its options.
         files: file name -> SHA-256 of a further set; empty for the task's own, which its data lists.
+        leakage: what a further set shares with the splits that judge; empty for the task's own, which it looks for.
     """
 
     name: str
@@ -40,16 +43,18 @@ class TrainingSet:
     loss: str
     options: Mapping[str, Any]
     files: Mapping[str, str]
+    leakage: tuple[Leak, ...] = ()
 
 
-def further_sets(config: RunConfig) -> list[TrainingSet]:
-    """The sets of ``data.also``, read and checked.
+def further_sets(config: RunConfig, judged: Any) -> list[TrainingSet]:
+    """The sets of ``data.also``, read and checked against the splits of the task's data that judge.
 
     Raises:
         ConfigError: a loss does not exist, or does not fit the rows.
-        DataError: a set is missing, broken, or of a kind that no loss takes.
+        DataError: a set is missing, broken, or of a kind that no loss takes; or it leaks, and ``data.leakage`` is not
+            "report".
     """
-    return [_read(entry, number, config) for number, entry in enumerate(config.data.also, start=1)]
+    return [_read(entry, number, config, judged) for number, entry in enumerate(config.data.also, start=1)]
 
 
 def own_set(config: RunConfig, task: Task, data: Any) -> TrainingSet:
@@ -71,7 +76,7 @@ def loss_name(config: RunConfig, task: Task) -> str:
     return config.training.loss or task.default_loss(config)
 
 
-def _read(entry: MixedSet, number: int, config: RunConfig) -> TrainingSet:
+def _read(entry: MixedSet, number: int, config: RunConfig, judged: Any) -> TrainingSet:
     name = f"also-{number}"
     data = read_dataset(entry.path, max_bad=config.data.max_bad)
     if data.kind not in DEFAULT_LOSSES:
@@ -89,7 +94,28 @@ def _read(entry: MixedSet, number: int, config: RunConfig) -> TrainingSet:
     guide = config.training.guide if LOSSES[loss].guided else None
     check_loss(loss, entry.loss_options, fitting, matryoshka=config.training.matryoshka, guide=guide)
     rows = rows_for(loss, _rows(data, entry.path), options=entry.loss_options, source=str(entry.path))
-    return TrainingSet(name, rows, loss, entry.loss_options, data.files)
+    leakage = _leaks(data, judged, name)
+    if config.data.leakage != "report" and any(leak.severe for leak in leakage):
+        found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in leakage if leak.severe)
+        raise DataError(
+            f"data.also: {entry.path} leaks: {found}.",
+            hint=f"'embedft data check {entry.path} --against {config.data.path}' names the rows; take them out.",
+        )
+    return TrainingSet(name, rows, loss, entry.loss_options, data.files, leakage)
+
+
+def _leaks(data: Dataset, judged: Any, name: str) -> tuple[Leak, ...]:
+    """What a further set shares with the splits of the task's data that judge, each kind marked with its name."""
+    found: list[Leak] = []
+    if isinstance(judged, RetrievalData):
+        judged = replace(judged, qrels={key: table for key, table in judged.qrels.items() if key != "train"})
+        if data.retrieval is not None:
+            found += find_leakage(data.retrieval, other=judged)
+        judged = Dataset(judged.path, "retrieval", {}, judged)
+    else:
+        judged = replace(judged, splits={key: table for key, table in judged.splits.items() if key != "train"})
+    found += between(data, judged)
+    return tuple(replace(leak, kind=f"{leak.kind}, {name}") for leak in found)
 
 
 def _rows(data: Any, path: Path) -> pa.Table:

@@ -108,3 +108,16 @@ def test_a_set_that_does_not_fit_is_refused_before_the_first_step(tmp_path, entr
     with pytest.raises(error, match=message):
         train(settings(also=[{"path": scored(tmp_path / "more.jsonl"), **entry}]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_set_that_holds_what_judges_is_told_or_refused(tmp_path):
+    from embedft.data import read_retrieval
+
+    queries = read_retrieval(GARDEN).judged_queries("test")[1][:3]
+    rows = [{"anchor": text, "positive": f"an answer to {text}"} for text in [*queries, "one", "two", "three"]]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    also = [{"path": tmp_path / "pairs.jsonl"}]
+    result = train(settings(also=also, training={"max_steps": 1, "batch_size": 4}), tmp_path / "run")
+    assert any("also-1" in leak.kind and leak.split.endswith("test") and leak.count == 3 for leak in result.leakage)
+    with pytest.raises(DataError, match=r"pairs\.jsonl leaks"):
+        train(settings(also=also, leakage="fail"), tmp_path / "other")
