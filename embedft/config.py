@@ -120,7 +120,9 @@ class HeadConfig(_Section):
     )
     class_weight: Literal["balanced"] | None = Field(None, description="balanced: rare classes count as much as others")
     calibrate: bool = Field(True, description="fit a temperature on dev (Guo et al. 2017, arXiv:1706.04599)")
-    in_scope: Share = Field(0.95, description="share of dev texts that the out-of-scope threshold must let pass")
+    in_scope: Share = Field(
+        0.95, description="share of dev texts that the out-of-scope threshold lets pass; 0: no threshold"
+    )
 
 
 class TrainingConfig(_Section):

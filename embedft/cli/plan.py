@@ -27,7 +27,7 @@ CURVE_ROWS, BAR = 20, 24
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field, e.g. training.epochs=3.")
 @click.option("--no-probe", is_flag=True, help="Run no step: time and memory are rough then.")
 @click.option("--find-lr", is_flag=True, help="Look for a learning rate instead.")
-@click.option("--steps", type=int, default=100, show_default=True, help="Of --find-lr.")
+@click.option("--steps", type=int, help="Of --find-lr; by default 100.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the curve of --find-lr there, as .html.")
 @force_option
 @json_option
@@ -39,7 +39,7 @@ def plan(
     settings: tuple[str, ...],
     no_probe: bool,
     find_lr: bool,
-    steps: int,
+    steps: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -57,12 +57,16 @@ def plan(
 
     if output is not None and not find_lr:
         raise click.UsageError("-o is for the curve of --find-lr.")
+    if steps is not None and not find_lr:
+        raise click.UsageError("--steps is for --find-lr.")
+    if no_probe and find_lr:
+        raise click.UsageError("--no-probe is not for --find-lr, which is made of steps.")
     named = {"task": task, "data.path": data, "model.name": model}
     overrides = {name: value for name, value in named.items() if value is not None}
     overrides |= dict(parse_setting(text) for text in settings)
     run_config = load_config(config, overrides)
     if find_lr:
-        _find(run_config, steps, output, force=force, as_json=as_json)
+        _find(run_config, 100 if steps is None else steps, output, force=force, as_json=as_json)
     else:
         _plan(run_config, probe=not no_probe, as_json=as_json)
 

@@ -101,7 +101,7 @@ def fit_logistic(
     vectors = np.asarray(vectors, np.float64 if np.asarray(vectors).dtype == np.float64 else np.float32)
     weights = class_weights(target, class_weight if class_weight is not None else config.class_weight)
     strength, held_out = config.regularisation, None
-    if strength is None or (dev is None and (config.calibrate or config.in_scope < 1)):
+    if strength is None or (dev is None and (config.calibrate or config.in_scope > 0)):
         strengths = STRENGTHS if strength is None else (strength,)
         strength, held_out = _cross_validated(vectors, target, strengths, weights, seed)
     linear = next(_fits(vectors, target, (strength,), weights, TOLERANCE))

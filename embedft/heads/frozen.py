@@ -84,10 +84,19 @@ def logistic_head(
     return head
 
 
-def centroid_head(encoder: Encoder, data: Dataset, config: HeadConfig | None = None) -> Head:
-    """The head that says the class with the nearest mean vector of train; calibrated on dev if there is one."""
-    texts = texts_of(data, "train")
-    vectors = encoder.encode_documents(texts)
+def centroid_head(
+    encoder: Encoder, data: Dataset, config: HeadConfig | None = None, *, vectors: Floats | None = None
+) -> Head:
+    """The head that says the class with the nearest mean vector of train; calibrated on dev if there is one.
+
+    Args:
+        encoder: of the texts.
+        data: labelled texts with a split train.
+        config: whether to calibrate; the share in scope.
+        vectors: of the texts of train, where they are there already.
+    """
+    if vectors is None:
+        vectors = encoder.encode_documents(texts_of(data, "train"))
     labels = labels_of(data, "train")
     head = fit_centroids(vectors, labels, encoder=encoder.fingerprint)
     dev = _dev(encoder, data)
@@ -102,16 +111,8 @@ def quick_head(encoder: Encoder, data: Dataset, *, seed: int = 0) -> Head:
         rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:QUICK_TEXTS])
     texts = texts_of(data, "train")
     vectors = encoder.encode_documents([texts[row] for row in rows.tolist()])
-    settings = HeadConfig(regularisation=QUICK_C, calibrate=False, in_scope=1.0)
-    head = fit_logistic(
-        vectors, [labels[row] for row in rows.tolist()], settings, dev=_nothing(vectors), several=several_of(data)
-    )
-    return head
-
-
-def _nothing(vectors: Floats) -> tuple[Floats, Labels]:
-    """A dev set without texts: what is fitted on folds otherwise is left as it is."""
-    return vectors[:0], []
+    settings = HeadConfig(regularisation=QUICK_C, calibrate=False, in_scope=0.0)
+    return fit_logistic(vectors, [labels[row] for row in rows.tolist()], settings, several=several_of(data))
 
 
 def examples_of(encoder: Encoder, data: Dataset) -> Examples:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from embedft.errors import WrongModelError
 from embedft.evaluation.classification import decided
+from embedft.index.exact import exact_search
 
 if TYPE_CHECKING:
     from embedft.encoder import Encoder
@@ -51,11 +52,12 @@ class Examples:
 
     def nearest(self, vectors: Floats, k: int) -> list[list[Neighbour]]:
         """For each vector the ``k`` examples with the largest cosine, the nearest first."""
-        cosines = unit(vectors) @ self.vectors.astype(np.float32).T
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        if k < 1:
+            return [[] for _ in range(len(vectors))]
+        cosines, best = exact_search(unit(vectors), self.vectors.astype(np.float32), k)
         return [
-            [Neighbour(self.texts[row], self.labels[row], float(cosines[query, row])) for row in rows]
-            for query, rows in enumerate(best.tolist())
+            [Neighbour(self.texts[row], self.labels[row], float(cosine)) for row, cosine in zip(*found, strict=True)]
+            for found in zip(best.tolist(), cosines.tolist(), strict=True)
         ]
 
 

@@ -45,8 +45,12 @@ class SeededBatchSampler(DefaultBatchSampler):
 
     def _order(self, epoch: int) -> np.ndarray:
         if self._drawn is None or self._drawn[0] != epoch:
-            self._drawn = (epoch, np.random.default_rng([self.seed, epoch]).permutation(self.rows))
+            self._drawn = (epoch, self.draw(epoch))
         return self._drawn[1]
+
+    def draw(self, epoch: int) -> np.ndarray:
+        """The order of the rows in an epoch, (rows,)."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
 
 def number_of_batches(rows: int, batch_size: int) -> int:

@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from embedft.artifacts import atomic_directory, write_json
-from embedft.config import RunConfig
+from embedft.config import HeadConfig, RunConfig
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.evaluation import Evaluation
 from embedft.heads.frozen import centroid_head, quick_head
 from embedft.heads.head import Head
-from embedft.heads.storage import head_beside
 from embedft.training.heads import CrossEntropy, cross_entropy, fit_head, head_of
 from embedft.training.job import Job, open_base
 from embedft.training.sets import FROZEN
@@ -22,7 +23,8 @@ from embedft.training.sets import FROZEN
 # What has no meaning where the encoder stays as it is.
 ENCODER_SETTINGS = (
     "loss_options", "matryoshka", "guide", "hard_negatives", "gradient_cache", "gradient_checkpointing", "lora",
-    "freeze", "anchor", "layer_decay", "ema", "report_to",
+    "freeze", "anchor", "layer_decay", "ema", "report_to", "epochs", "max_steps", "learning_rate", "eval_every",
+    "gradient_accumulation",
 )  # fmt: skip
 
 
@@ -41,6 +43,11 @@ def check_head(config: RunConfig, loss: str, losses: Sequence[str]) -> None:
         raise ConfigError(
             f"head.kind is {kind}, which is trained with the encoder, and training.loss is {loss}.",
             hint="use training.loss: cross_entropy, or head.kind: logistic.",
+        )
+    if kind != "mlp" and (config.head.hidden, config.head.dropout) != (HeadConfig().hidden, HeadConfig().dropout):
+        raise ConfigError(
+            f"head.hidden or head.dropout is set, and head.kind is {kind}, which has no hidden layer.",
+            hint="leave them out, or use head.kind: mlp.",
         )
     if end_to_end and config.training.anchor is not None:
         raise ConfigError(
@@ -77,7 +84,7 @@ def keep_frozen(job: Job) -> None:
     tuned = _kept(job)
     head = fit_head(tuned, job.data, job.config, show_progress=job.show_progress)
     save(head, job.directory.head)
-    value, base = (_dev(job, tuned, chosen) for chosen in (head, centroid_head(tuned, job.data, job.config.head)))
+    value, base = (_dev(job, tuned, chosen) for chosen in (head, _centroids(job, tuned, head)))
     best = {"step": 0, "metric": job.metric, "value": value, "base": base}
     job.directory.update(status="trained", base_value=base, best=best)
 
@@ -117,11 +124,10 @@ def judge(job: Job, tuned: Encoder, base: Encoder) -> tuple[Evaluation, Evaluati
     """
     head = Head.load(job.directory.head)
     if not job.trains_encoder:
-        simple, name = centroid_head(base, job.data, job.config.head), f"{base.name}, nearest centroid"
+        simple, name = _centroids(job, base, head), f"{base.name}, nearest centroid"
     else:
-        beside = head_beside(base.name)
-        simple = Head.load(beside) if beside is not None else fit_head(base, job.data, job.config)
-        name = f"{base.name}, logistic head"
+        # Not a head that stands beside the base: it may know other labels, and fit other lengths or prompts.
+        simple, name = fit_head(base, job.data, job.config), f"{base.name}, logistic head"
     options = {"show_progress": job.show_progress}
     evaluation = job.task.evaluate(tuned, job.data, job.split, job.metrics, head=head, **options)
     against: Any = job.task.evaluate(base, job.data, job.split, job.metrics, head=simple, **options)
@@ -148,6 +154,13 @@ def _kept(job: Job) -> Encoder:
     return Encoder.load(job.directory.model, precision=job.config.model.precision, device=job.config.model.device)
 
 
+def _centroids(job: Job, encoder: Encoder, fitted: Head) -> Head:
+    """The nearest class centroid on the vectors that a head of the same encoder keeps of its texts."""
+    known = fitted.examples.vectors.astype(np.float32) if fitted.examples else None
+    return centroid_head(encoder, job.data, job.config.head, vectors=known)
+
+
 def _dev(job: Job, encoder: Encoder, head: Head) -> float:
-    found = job.task.evaluate(encoder, job.data, "dev", [job.metric], show_progress=False, head=head)
+    dev = job.task.dev_view(job.data, job.config.evaluation.dev_documents, job.config.training.seed)
+    found = job.task.evaluate(encoder, dev, "dev", [job.metric], show_progress=False, head=head)
     return found.metrics[job.metric]

@@ -112,7 +112,9 @@ def cross_entropy(encoder: Encoder, data: Dataset, config: RunConfig) -> CrossEn
     if settings.kind == "mlp":
         start = probe_mlp(vectors, labels, settings, seed=seed)
     else:
-        start = replace(fit_logistic(vectors, labels, settings, seed=seed), kind="linear")
+        # Temperature and threshold would be thrown away.
+        bare = settings.model_copy(update={"calibrate": False, "in_scope": 0.0})
+        start = replace(fit_logistic(vectors, labels, bare, seed=seed), kind="linear")
     start = replace(start, temperature=1.0, threshold=None, record={})
     dropout = settings.dropout if settings.kind == "mlp" else 0.0
     return CrossEntropy(start, dropout=dropout, weights=_balance(labels, settings))

@@ -51,7 +51,8 @@ class ClassBatchSampler(SeededBatchSampler):
         super().__init__(dataset, batch_size, seed=seed)
         self.classes = class_numbers(dataset["label"])
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def draw(self, epoch: int) -> np.ndarray:
+        """The order of the rows in an epoch, (rows,)."""
         rng = np.random.default_rng([self.seed, epoch])
         shuffled = rng.permutation(self.rows)
         by_class = shuffled[np.argsort(self.classes[shuffled], kind="stable")]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedft.artifacts import disk_errors, write_json
-from embedft.config import RunConfig
+from embedft.config import HeadConfig, RunConfig
 from embedft.data import Leak
 from embedft.data.general import read_general
 from embedft.encoder import Encoder
@@ -154,12 +154,19 @@ def check(config: RunConfig) -> None:
     loss = loss_name(config, task)
     if task.headed:
         headed.check_head(config, loss, task.losses)
-    if loss == FROZEN:
-        return
+        if loss == FROZEN:
+            return
+    elif config.head != HeadConfig():
+        raise ConfigError(f"head is set, and the task {task.name} has none.", hint="leave it out.")
     if is_query_only(config):
         check_query_only(config)
-    check_mining(config, loss)
+    elif training.query_side != "adapter":
+        raise ConfigError(
+            f"training.query_side is {training.query_side}, and documents are trained as well.",
+            hint="add training.freeze: [documents], or leave it out.",
+        )
     _check_own_loss(config, task)
+    check_mining(config, loss)
 
 
 def _check_own_loss(config: RunConfig, task: Task, dim: int | None = None) -> None:

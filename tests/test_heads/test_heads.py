@@ -47,7 +47,7 @@ def test_the_optimum_is_that_of_scikit_learn(classes, strength, balanced, monkey
     points, target = cone(classes)
     target = np.where(np.arange(len(target)) % 3, target, 0)  # uneven
     monkeypatch.setattr("embedft.heads.fit.TOLERANCE", 1e-7)
-    settings = HeadConfig(regularisation=strength, class_weight=balanced, calibrate=False, in_scope=1.0)
+    settings = HeadConfig(regularisation=strength, class_weight=balanced, calibrate=False, in_scope=0.0)
     head = fit_logistic(points, names(target), settings)
     peer = LogisticRegression(C=strength, class_weight=balanced, tol=1e-9, max_iter=10_000).fit(points, target)
     assert np.abs(head.probabilities(points) - peer.predict_proba(points)).max() < 1e-4

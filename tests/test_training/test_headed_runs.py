@@ -103,6 +103,8 @@ def test_texts_of_several_labels_and_a_hidden_layer(tmp_path):
         ({}, {"hard_negatives": {}}, "training.hard_negatives is set"),
         ({}, {"anchor": {}}, "training.anchor is set"),
         ({}, {"lora": {}}, "training.lora is set"),
+        ({}, {"max_steps": 9}, "training.max_steps is set"),
+        ({"kind": "linear", "dropout": 0.3}, {}, "head.dropout is set"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_read(tmp_path, head, training, said):

@@ -279,3 +279,18 @@ def test_a_changed_base_model_is_refused_on_resume(garden, tmp_path, encoder):
 def test_training_on_the_first_dimensions_is_judged_on_them(garden, tmp_path):
     train(config(garden, model={"truncate_dim": 64}, training={"max_steps": 2}), tmp_path / "run")
     assert Encoder.load(tmp_path / "run" / "model").dim == 64
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"training": {"loss": "frozen"}}, "training.loss is 'frozen'"),
+        ({"training": {"loss": "mnlr", "hard_negatives": {}}}, "training.loss is 'mnlr'"),
+        ({"training": {"query_side": "tower"}}, "training.query_side is tower"),
+        ({"head": {"kind": "mlp"}}, "head is set"),
+    ],
+)
+def test_settings_without_a_meaning_here_are_refused(garden, tmp_path, sections, said):
+    with pytest.raises(ConfigError, match=said):
+        train(RunConfig.model_validate({"data": {"path": garden}, **sections}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
