@@ -98,7 +98,9 @@ class LoraConfig(_Section):
 class AnchorConfig(_Section):
     """Weights between the old encoder (0) and the new one (1), Wortsman et al. 2022, arXiv:2109.01903."""
 
-    shares: list[Share] = Field([0.25, 0.5, 0.75, 1.0], description="of the new weights; the best on dev is kept")
+    shares: list[Share] = Field(
+        [0.25, 0.5, 0.75, 1.0], min_length=1, description="of the new weights; the best on dev is kept"
+    )
     general: Path | None = Field(
         None, description="scored pairs for what must not be forgotten; by default bundled ones"
     )

@@ -25,11 +25,10 @@ NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(
 
 @dataclass(frozen=True)
 class Frozen:
-    """What ``training.freeze`` names: the embeddings, how many of the first layers, the vectors of documents."""
+    """What ``training.freeze`` names of an encoder's weights: the embeddings, how many of the first layers."""
 
     embeddings: bool = False
     layers: int = 0
-    documents: bool = False
 
 
 def read_freeze(entries: Sequence[str]) -> Frozen:
@@ -38,7 +37,7 @@ def read_freeze(entries: Sequence[str]) -> Frozen:
     Raises:
         ConfigError: an entry is none of embeddings, layers:N, documents.
     """
-    embeddings = documents = False
+    embeddings = False
     layers = 0
     for entry in entries:
         match = re.fullmatch(r"layers:([1-9]\d*)", entry)
@@ -46,14 +45,12 @@ def read_freeze(entries: Sequence[str]) -> Frozen:
             layers = max(layers, int(match[1]))
         elif entry == "embeddings":
             embeddings = True
-        elif entry == "documents":
-            documents = True
-        else:
+        elif entry != "documents":
             raise ConfigError(
                 f"training.freeze has {entry!r}; expected {EXPECTED}.",
                 hint="for example freeze: [embeddings, layers:3].",
             )
-    return Frozen(embeddings, layers, documents)
+    return Frozen(embeddings, layers)
 
 
 def freeze(model: Any, entries: Sequence[str]) -> int:

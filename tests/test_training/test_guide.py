@@ -76,7 +76,7 @@ def test_new_texts_are_added_beside_the_old_ones(guide_encoder, tmp_path):
     written = files_of(tmp_path)
     with pytest.raises(DataError, match="2 of 3 documents"):
         guide.documents(text_ids(["Sand.", "Salt.", TRIPLETS[1]["positive"]]))
-    guide.add(guide_encoder, table([*TRIPLETS, *MORE]))
+    guide = GuideVectors.embed(guide_encoder, table([*TRIPLETS, *MORE]), tmp_path)
     mixed = ["Sand.", TRIPLETS[1]["positive"], "Ferns drink rain.", TRIPLETS[0]["negatives"][0]]
     np.testing.assert_allclose(
         guide.documents(text_ids(mixed)).numpy(), guide_encoder.encode_documents(mixed), atol=1e-5
@@ -93,8 +93,18 @@ def test_another_guide_begins_anew(guide_encoder, tmp_path):
     assert not written.keys() & files_of(tmp_path / "vectors").keys()
     anchors = [row["anchor"] for row in TRIPLETS]
     np.testing.assert_allclose(guide.queries(text_ids(anchors)).numpy(), other.encode_queries(anchors), atol=1e-5)
-    with pytest.raises(ConfigError, match="not the encoder"):
-        guide.add(guide_encoder, ROWS)
+
+
+def test_a_guide_with_a_query_side_reads_queries_by_it(guide_encoder, tmp_path):
+    from embedft.encoder import with_layer
+
+    modules = guide_encoder.sentence_transformer
+    turned = torch.eye(guide_encoder.dim).roll(1, 0)
+    tuned = guide_encoder.with_query_side(with_layer(modules, turned))
+    guide = GuideVectors.embed(tuned, ROWS, tmp_path)
+    anchors = [row["anchor"] for row in TRIPLETS]
+    np.testing.assert_allclose(guide.queries(text_ids(anchors)).numpy(), tuned.encode_queries(anchors), atol=1e-5)
+    assert not np.allclose(tuned.encode_queries(anchors), guide_encoder.encode_queries(anchors), atol=1e-2)
 
 
 def test_a_guide_that_was_killed_goes_on(guide_encoder, tmp_path):

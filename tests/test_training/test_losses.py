@@ -233,7 +233,7 @@ ALL = tuple(LOSSES)
         ("mnrl", {}, {"guide": "bundled"}, "asks none", "leave it out"),
         ("mnrl", {}, {"matryoshka": [64, 64]}, "[64, 64]", "different"),
         ("mnrl", {}, {"matryoshka": [0]}, "[0]", "at least 1"),
-        ("mnrl", {}, {"matryoshka": [512, 64], "dim": 384}, "has 512, but vectors have 384", "below 384"),
+        ("mnrl", {}, {"matryoshka": [512, 64], "dim": 384}, "has 512, but vectors have 384", "up to 384"),
         ("angle", {}, {"matryoshka": [33], "dim": 384}, "even numbers of dimensions, not 33", "matryoshka"),
     ],
 )
@@ -273,7 +273,7 @@ def test_own_candidates_need_negatives():
 @pytest.mark.parametrize(
     ("name", "rows", "found"),
     [
-        ("triplet", table(PAIRS), "plants.jsonl: loss triplet: the training rows have no negatives"),
+        ("triplet", table(PAIRS), "plants.jsonl: loss triplet: the training rows have 0 negatives"),
         ("mnrl", pa.table({"sentence1": ["a"], "sentence2": ["b"], "score": [1.0]}), "loss mnrl: needs pairs"),
         ("cosent", table(PAIRS), "loss cosent: needs scored pairs"),
         ("contrastive", pa.table({"sentence1": ["a", "b"], "sentence2": ["b", "c"], "score": [1.0, 0.25]}), "0.25"),

@@ -111,7 +111,7 @@ def test_what_does_not_go_together_is_refused_before_the_first_step(cli, tmp_pat
         (similar, ("--set", "evaluation.split=devel"), "has no split 'devel'", "train"),
         ((*similar[:4], GARDEN, *similar[5:]), (), "holds retrieval", "sentence1"),
         (retrieval, ("--set", "training.loss=cosent"), "training.loss is 'cosent'", "mnrl"),
-        (retrieval, ("--set", "training.loss=triplet"), "have no negatives", "mnrl"),
+        (retrieval, ("--set", "training.loss=triplet"), "have 0 negatives", "mnrl"),
     ]
     for command, options, *said in cases:
         assert_user_error(cli(*command, *options), *said)

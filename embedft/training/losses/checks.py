@@ -74,7 +74,7 @@ def check_dims(name: str, loss: Loss, matryoshka: Sequence[int], dim: int | None
     if dim is not None and max(matryoshka, default=1) > dim:
         raise ConfigError(
             f"training.matryoshka has {max(matryoshka)}, but vectors have {dim} dimensions.",
-            hint=f"use numbers below {dim}.",
+            hint=f"use numbers up to {dim}.",
         )
     odd = [number for number in (*matryoshka, dim or 2) if number % 2]
     if loss.even and odd:

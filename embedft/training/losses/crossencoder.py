@@ -26,6 +26,41 @@ def is_cross_encoder(name: str | Path) -> bool:
         return False
 
 
+def open_cross_encoder(name: str, device: str | None, *, local: bool = False) -> Any:
+    """sentence-transformers' cross-encoder of that name, in fp32, with one score for a pair.
+
+    Args:
+        name: folder or hub name.
+        device: to compute on.
+        local: never ask the hub.
+
+    Raises:
+        ModelError: it cannot be opened, or gives more than one score a pair.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    try:
+        # Weights stored in half precision would otherwise compute in it, which a CPU does slowly.
+        options = {"dtype": torch.float32}
+        model: Any = CrossEncoder(
+            name, device=device, local_files_only=local, trust_remote_code=False, model_kwargs=options
+        )
+    except Exception as error:  # safetensors' and tokenizers' errors derive from Exception alone
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"cross-encoder {name!r}: cannot be opened: {reason}",
+            hint="name the folder of a sequence classifier with one label"
+            + (", or a hub name where there is a network." if not Path(name).exists() else "."),
+        ) from error
+    if model.num_labels != 1:
+        raise ModelError(
+            f"cross-encoder {name!r} gives {model.num_labels} scores for a pair.",
+            hint="name one that is trained to rank, with one label.",
+        )
+    return model
+
+
 class CrossScorer:
     """A cross-encoder of sentence-transformers, in fp32.
 
@@ -40,31 +75,11 @@ class CrossScorer:
         Raises:
             ModelError: it is damaged, or gives more than one score a pair.
         """
-        import torch
-        from sentence_transformers import CrossEncoder
-
         self.name = str(name)
+        self._model = open_cross_encoder(self.name, device, local=True)
         files = sorted({file for pattern in WEIGHTS_AND_TOKENIZER for file in Path(name).glob(pattern)})
         hashes = [f"{file.name} {sha256_of(file)}" for file in files]
         self.fingerprint = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-        try:
-            self._model: Any = CrossEncoder(
-                self.name,
-                device=device,
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"dtype": torch.float32},
-            )
-        except Exception as error:  # safetensors' and tokenizers' errors derive from Exception alone
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ModelError(
-                f"cross-encoder {name}: cannot be opened: {reason}",
-                hint="check that the folder is complete: config.json, model.safetensors, tokenizer.json.",
-            ) from error
-        if self._model.num_labels != 1:
-            raise ModelError(
-                f"cross-encoder {name}: gives {self._model.num_labels} scores a pair.", hint="use one that gives one."
-            )
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         """A logit for each pair, (n,): unbounded, not passed through a sigmoid."""

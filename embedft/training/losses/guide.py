@@ -22,7 +22,6 @@ from filelock import FileLock
 from embedft.artifacts import write_bytes
 from embedft.encoder import Encoder
 from embedft.encoder.precision import Precision
-from embedft.errors import ConfigError
 from embedft.progress import progress
 from embedft.training.losses.crossencoder import CrossScorer, is_cross_encoder
 from embedft.training.losses.masks import Ids, PairSet, column_ids, listed_pairs, negatives_of
@@ -95,8 +94,7 @@ class GuideVectors:
 
     def __init__(self, encoder: Encoder, folder: Path) -> None:
         """What ``folder`` holds of this encoder; `embed` also computes what is missing."""
-        self._key = key_of(encoder.fingerprint, str(encoder.dtype))
-        self._folder = own_folder(folder, self._key)
+        self._folder = own_folder(folder, key_of(encoder.fingerprint, str(encoder.dtype)))
         self._queries = Segments(self._folder, "queries", encoder.dim)
         self._documents = Segments(self._folder, "documents", encoder.dim)
         self._listed = PairSet(np.empty(0, np.int64), np.empty(0, np.int64))
@@ -115,24 +113,16 @@ class GuideVectors:
             DiskFullError: the disk ran full; what was written before is used next time.
         """
         vectors = cls(encoder, folder)
-        vectors.add(encoder, rows, show_progress=show_progress)
+        vectors._add(encoder, rows, show_progress=show_progress)
         return vectors
 
-    def add(self, encoder: Encoder, rows: pa.Table, *, show_progress: bool = False) -> None:
-        """Embed the texts of ``rows`` that are new, such as negatives mined during training.
-
-        From now on the candidates that are listed with an anchor are those of ``rows``.
-
-        Raises:
-            ConfigError: it is another encoder than the first.
-        """
-        if key_of(encoder.fingerprint, str(encoder.dtype)) != self._key:
-            raise ConfigError(f"guide {encoder.name}: is not the encoder of the vectors.", hint="use the same one.")
+    def _add(self, encoder: Encoder, rows: pa.Table, *, show_progress: bool = False) -> None:
+        """Embed the texts of ``rows`` that the folder lacks; of an anchor the candidates of ``rows`` are listed."""
         documents = _candidate_texts(rows)
         with FileLock(self._folder / ".lock"):
-            for store, column, prompt in (
-                (self._queries, rows["anchor"], encoder.prompts["query"]),
-                (self._documents, documents, encoder.prompts["document"]),
+            for store, side, column, prompt in (
+                (self._queries, encoder.query_side, rows["anchor"], encoder.prompts["query"]),
+                (self._documents, encoder, documents, encoder.prompts["document"]),
             ):
                 store.refresh()
                 ids, first = np.unique(column_ids(column), return_index=True)
@@ -142,7 +132,7 @@ class GuideVectors:
                 order = np.argsort(first[missing])
                 texts = _Texts(column, first[missing][order])
                 path = store.begin(ids[missing][order])
-                encoder.encode_to(path, texts, prompt=prompt, resume=True, force=True, show_progress=show_progress)
+                side.encode_to(path, texts, prompt=prompt, resume=True, force=True, show_progress=show_progress)
                 store.refresh()
         self._listed = PairSet.candidates(rows)
 
@@ -180,8 +170,7 @@ class PairScores:
 
     def __init__(self, scorer: CrossScorer, folder: Path) -> None:
         """What ``folder`` holds of this cross-encoder; `score` also computes what is missing."""
-        self._key = key_of(scorer.fingerprint)
-        self._folder = own_folder(folder, self._key)
+        self._folder = own_folder(folder, key_of(scorer.fingerprint))
         self._scores = Segments(self._folder, "pairs", 1)
 
     @classmethod
@@ -195,17 +184,11 @@ class PairScores:
             show_progress: on standard error.
         """
         scores = cls(scorer, folder)
-        scores.add(scorer, rows, show_progress=show_progress)
+        scores._add(scorer, rows, show_progress=show_progress)
         return scores
 
-    def add(self, scorer: CrossScorer, rows: pa.Table, *, show_progress: bool = False) -> None:
-        """Score the pairs of ``rows`` that are new.
-
-        Raises:
-            ConfigError: it is another cross-encoder than the first.
-        """
-        if key_of(scorer.fingerprint) != self._key:
-            raise ConfigError(f"guide {scorer.name}: is not the one of the scores.", hint="use the same one.")
+    def _add(self, scorer: CrossScorer, rows: pa.Table, *, show_progress: bool = False) -> None:
+        """Score the pairs of ``rows`` that the folder lacks."""
         anchor_of = np.concatenate([np.arange(rows.num_rows), negatives_of(rows)[1]])
         texts = _candidate_texts(rows)
         keys, first = np.unique(_pair_keys(*listed_pairs(rows)), return_index=True)

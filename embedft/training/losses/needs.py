@@ -70,5 +70,8 @@ def _with_negatives(needs: Needs, rows: pa.Table, what: str) -> pa.Table:
     else:
         found = rows.filter(pc.greater(pc.fill_null(pc.list_value_length(rows["negatives"]), 0), 0))
     if found.num_rows < MIN_ROWS:
-        raise DataError(f"{what}: the training rows have no negatives.", hint="add or mine negatives, or use mnrl.")
+        raise DataError(
+            f"{what}: the training rows have {found.num_rows} negatives; expected at least {MIN_ROWS}.",
+            hint="add or mine negatives, or use mnrl.",
+        )
     return found

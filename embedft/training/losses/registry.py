@@ -262,10 +262,11 @@ def rows_for(
     Raises:
         DataError: the rows lack what the loss needs.
     """
-    return rows_of(_needs(name, options or {}), rows, loss=name, source=source)
+    return rows_of(needs_of(name, options or {}), rows, loss=name, source=source)
 
 
-def _needs(name: str, options: Mapping[str, float | bool | str]) -> Needs:
+def needs_of(name: str, options: Mapping[str, float | bool | str]) -> Needs:
+    """The rows that a loss is trained on with these options."""
     # One's own positive alone is a distribution over one candidate: it teaches nothing.
     return "pairs with negatives" if options.get("in_batch") is False else LOSSES[name].needs
 

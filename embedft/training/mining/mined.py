@@ -17,7 +17,8 @@ from embedft.config import HardNegativesConfig, RunConfig
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.training.job import Job
-from embedft.training.losses.registry import LOSSES, rows_for
+from embedft.training.losses.needs import COLUMNS
+from embedft.training.losses.registry import needs_of, rows_for
 from embedft.training.mining.mine import Mined, mine_negatives, require_found
 from embedft.training.mining.negatives import check_negatives
 from embedft.training.processes import is_main, wait
@@ -33,14 +34,15 @@ def check_mining(config: RunConfig, loss: str) -> None:
     settings = config.training.hard_negatives
     if settings is None:
         return
-    needs = LOSSES[loss].needs
-    if "anchor" not in _columns(needs):
+    needs = needs_of(loss, config.training.loss_options)
+    if "anchor" not in COLUMNS[needs]:
         raise ConfigError(
             f"training.hard_negatives is set, and the loss {loss} takes {needs}.", hint="leave it out for this task."
         )
     if settings.refresh_every is not None and needs != "pairs":
         raise ConfigError(
-            f"training.hard_negatives.refresh_every is set, and the loss {loss} takes each negative as a row.",
+            f"training.hard_negatives.refresh_every is set, and the loss {loss} takes {needs}: which rows there are "
+            "depends on the negatives.",
             hint="leave it out, or use mnrl.",
         )
     check_negatives(settings)
@@ -108,7 +110,9 @@ class RefreshedNegatives(TrainerCallback):
 
     def on_train_begin(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         """Take up what was mined up to the checkpoint that training goes on from."""
-        for step in range(self.every, state.global_step + 1, self.every):
+        # Of all that were mined the two newest are in use.
+        newest = state.global_step // self.every * self.every
+        for step in range(max(self.every, newest - self.every), newest + 1, self.every):
             self._take(step, pq.read_table(self._path(step)))
 
     def on_step_end(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
@@ -133,12 +137,6 @@ class RefreshedNegatives(TrainerCallback):
 
     def _path(self, step: int) -> Path:
         return self.folder / f"negatives-{step}.parquet"
-
-
-def _columns(needs: Any) -> tuple[str, ...]:
-    from embedft.training.losses.needs import COLUMNS
-
-    return COLUMNS[needs]
 
 
 def _tell(mined: Mined) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embedft.errors import ConfigError, ModelError
 from embedft.progress import progress
+from embedft.training.losses.crossencoder import open_cross_encoder
 from embedft.training.mining.candidates import NONE, Floats, Rows
 
 # Their pairs are sorted by length together, so that few tokens are padding.
@@ -35,25 +34,9 @@ class CrossEncoderScores:
         """The scores of a cross-encoder's folder or hub name.
 
         Raises:
-            ModelError: it cannot be opened.
-            ConfigError: it gives more than one score for a pair.
+            ModelError: it cannot be opened, or gives more than one score for a pair.
         """
-        from sentence_transformers import CrossEncoder
-
-        try:
-            model = CrossEncoder(name, device=device)
-        except Exception as error:  # whatever the loaders of tokenizer, weights and hub raise
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(
-                f"cross-encoder {name!r}: cannot be opened: {reason}",
-                hint="name the folder of a sequence classifier with one label"
-                + (", or a hub name where there is a network." if not Path(name).exists() else "."),
-            ) from error
-        if model.num_labels != 1:
-            raise ConfigError(
-                f"cross-encoder {name!r} gives {model.num_labels} scores for a pair.",
-                hint="name one that is trained to rank, with one label.",
-            )
+        model = open_cross_encoder(name, device)
         return cls(model, anchors, documents, show_progress=show_progress)
 
     def __call__(self, queries: Rows, rows: Rows) -> Floats:

@@ -81,7 +81,11 @@ def train_adapter(
     best, judged = Adapter(identity, 0, base_value), 0
     with log.open("w") as file:
         for step in range(1, steps + 1):
-            rows = _batch(len(queries), batches, step - 1, settings)
+            epoch, within = divmod(step - 1, batches)
+            if within == 0:
+                order = np.random.default_rng([settings.seed, epoch]).permutation(len(queries))
+            # What is left over at the end of an epoch waits for the next.
+            rows = order[within * settings.batch_size : (within + 1) * settings.batch_size]
             chosen = queries[torch.from_numpy(rows).to(queries.device)]
             loss = ranking_loss(normalize(chosen + chosen @ change.T, dim=1), *candidates.of(rows), scale=scale)
             optimizer.zero_grad()
@@ -102,10 +106,3 @@ def train_adapter(
             if judged >= settings.patience:
                 break
     return best
-
-
-def _batch(count: int, batches: int, number: int, settings: TrainingConfig) -> np.ndarray:
-    """The rows of a batch: cut out of a permutation drawn from the seed and the epoch; what is left over waits."""
-    epoch, within = divmod(number, batches)
-    order = np.random.default_rng([settings.seed, epoch]).permutation(count)
-    return order[within * settings.batch_size : (within + 1) * settings.batch_size]

@@ -99,7 +99,8 @@ def fit_queries(job: Job) -> None:
         DiskFullError: the disk ran full; vectors and checkpoints that are complete are kept.
     """
     stored = Frozen(job)
-    base_value = stored.dev_value(job.base.encode_queries(stored.dev_queries))
+    dev_queries = job.base.encode_queries(stored.dev_queries)
+    base_value = stored.dev_value(dev_queries)
     if is_main():
         job.directory.update(base_value=base_value)
     logger.info(
@@ -109,7 +110,7 @@ def fit_queries(job: Job) -> None:
     )  # fmt: skip
     if job.config.training.query_side == "adapter":
         if is_main():
-            _keep(job, *_adapter(job, stored, base_value), base_value)
+            _keep(job, *_adapter(job, stored, dev_queries, base_value), base_value)
     else:
         step, value, modules = _tower(job, stored, base_value)
         if is_main():
@@ -135,11 +136,13 @@ class Frozen:
         trained = training_texts(rows)
         texts = [*trained, *self.dev.document_texts()]
         self.folder = job.directory.checkpoints
+        # The first process embeds them; the others then read what it wrote.
         if is_main():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(texts)
+            documents = self._write(texts)
         wait()
-        documents = self._write(texts)
+        if not is_main():
+            documents = self._write(texts)
         self.training_documents = documents.first(len(trained))
         self._dev_vectors = documents.of(self.dev.document_texts())
 
@@ -190,14 +193,16 @@ class QueryCollator:
         return features | {"label": torch.tensor([row["row"] for row in rows])}
 
 
-def _adapter(job: Job, stored: Frozen, base_value: float) -> tuple[int, float, SentenceTransformer | None]:
+def _adapter(
+    job: Job, stored: Frozen, dev_queries: Vectors, base_value: float
+) -> tuple[int, float, SentenceTransformer | None]:
     """Step, value on dev and modules of the best adapter; no modules where the base is best."""
     side, device = job.base.query_side, job.base.device
     anchors = stored.rows["anchor"].to_pylist()
     path, prompt = stored.folder / QUERY_VECTORS, job.base.prompts["query"]
     distinct = StoredVectors.write(path, side, anchors, prompt, show_progress=job.show_progress)
     queries = torch.from_numpy(distinct.of(anchors)).to(device)
-    dev = torch.from_numpy(job.base.encode_queries(stored.dev_queries)).to(device)
+    dev = torch.from_numpy(dev_queries).to(device)
 
     def score(weight: torch.Tensor) -> float:
         adapted = torch.nn.functional.normalize(dev @ weight.T, dim=1)

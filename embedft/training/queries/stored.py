@@ -103,7 +103,9 @@ class Candidates:
         anchors, targets = self._anchors[rows], self._positives[rows]
         ids, vectors = self._documents.ids, self._all
         if vectors is None:
-            own = self._negatives[np.isin(self._row_of, rows)]
+            begins, ends = (np.searchsorted(self._row_of, rows, side) for side in ("left", "right"))
+            spans = [self._negatives[begin:end] for begin, end in zip(begins, ends, strict=True)]
+            own = np.concatenate([*spans, self._negatives[:0]])
             drawn = np.random.default_rng([self._seed, *rows]).choice(len(ids), MOST_CANDIDATES, replace=False)
             chosen = np.unique(np.concatenate([targets, own, drawn]))
             ids, targets = ids[chosen], np.searchsorted(chosen, targets)
