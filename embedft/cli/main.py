@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(USER_ERROR)
     except (click.Abort, KeyboardInterrupt):
+        # It is ending: a second Ctrl-C would only tear down threads that are being joined.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except EmbedftError as error:
