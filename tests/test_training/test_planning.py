@@ -221,7 +221,8 @@ def test_a_head_trained_with_the_encoder_is_planned(tmp_path):
 
 def test_runs_that_take_no_steps_are_told_apart(tmp_path):
     with pytest.raises(ConfigError, match="no steps") as found:
-        plan(config(labelled(tmp_path / "classes"), task="classification"), probe=False)
+        classes = {"task": "classification", "data": {"path": str(labelled(tmp_path / "classes"))}}
+        plan(RunConfig.model_validate(classes), probe=False)
     assert "cross_entropy" in found.value.hint
     with pytest.raises(ConfigError, match="behind the queries"):
         plan(config(training={"freeze": ["documents"]}), probe=False)
