@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from environment import RESULTS, write_result
 
 from embedft import Encoder, RunConfig, evaluate_retrieval
 from embedft.data import read_retrieval
-from embedft.data.derive import sentences
+from embedft.data.edits import edit
 from embedft.evaluation import compare_scores
 from embedft.training.fit import fit
 from embedft.training.mining.mined import with_negatives
@@ -41,6 +42,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 SETS = {"medquad": ("plain", "masks", "mined"), "repeated": ("plain", "masks")}
 REPEATED_SHARE, REPEATED_DOCUMENTS = 0.3, 30
+# Of questions that are edited: enough words for as many different edits as are needed.
+FEWEST_WORDS, EDITS = 8, ("deletion", "typos", "crop")
 # What is compared with what, on the same queries.
 STEPS = [("medquad", "masks", "plain"), ("medquad", "mined", "masks"), ("repeated", "masks", "plain")]
 
@@ -115,20 +118,20 @@ def repeated(data: Path, target: Path) -> Path:
     shutil.copytree(data, target)
     found = read_retrieval(data)
     train = found.split("train")
-    asked = set(train["corpus_id"].to_pylist())
-    documents = [
-        (row["id"], list(dict.fromkeys(part for part in sentences(row["text"]) if 5 <= len(part.split()) <= 30)))
-        for row in found.corpus.select(["id", "text"]).to_pylist()
-        if row["id"] in asked
-    ]
-    documents.sort(key=lambda document: -len(document[1]))
     wanted = int(REPEATED_SHARE / (1 - REPEATED_SHARE) * train.num_rows / REPEATED_DOCUMENTS)
+    random = Random(0)
+    text_of = dict(zip(found.queries["id"].to_pylist(), found.queries["text"].to_pylist(), strict=True))
+    long = [row for row in train.to_pylist() if len(text_of[row["query_id"]].split()) >= FEWEST_WORDS]
     (target / "queries.jsonl").chmod(0o644)
     (target / "qrels" / "train.tsv").chmod(0o644)
     with (target / "queries.jsonl").open("a") as queries, (target / "qrels" / "train.tsv").open("a") as qrels:
-        for number, parts in documents[:REPEATED_DOCUMENTS]:
-            for place, part in enumerate(parts[:wanted]):
-                queries.write(json.dumps({"_id": f"repeated-{number}-{place}", "text": part}) + "\n")
+        for row in random.sample(long, REPEATED_DOCUMENTS):
+            number, question = row["corpus_id"], text_of[row["query_id"]]
+            others: dict[str, None] = {}
+            while len(others) < wanted:
+                others[edit(edit(question, "swap", 0.2, random), random.choice(EDITS), 0.2, random)] = None
+            for place, other in enumerate(others):
+                queries.write(json.dumps({"_id": f"repeated-{number}-{place}", "text": other}) + "\n")
                 qrels.write(f"repeated-{number}-{place}\t{number}\t1\n")
     return target
 
