@@ -5,7 +5,9 @@ import json
 import pytest
 from conftest import GARDEN, assert_user_error
 
+from embedft import RunConfig, train
 from embedft.data.dataset import read_dataset
+from embedft.errors import EmbedftError
 from embedft.training.losses.registry import rows_for
 
 QUICK = ("--set", "training.max_steps=6", "--set", "training.batch_size=8", "--set", "training.eval_every=3")
@@ -63,7 +65,7 @@ def test_a_run_ends_with_a_comparison_on_the_test_split(cli, tmp_path, loss):
         assert "16 pairs" in cli(*judged).stdout
 
 
-@pytest.mark.parametrize("loss", ["contrastive", "online_contrastive"])
+@pytest.mark.parametrize("loss", ["contrastive", pytest.param("online_contrastive", marks=pytest.mark.slow)])
 def test_binary_losses_take_binary_scores_alone(cli, tmp_path, loss):
     chosen = ("--task", "similarity", "-o", tmp_path / "run", *QUICK, "--set", f"training.loss={loss}", "--data")
     graded = cli("train", *chosen, write(tmp_path / "graded"))
@@ -95,24 +97,28 @@ def test_triplets_take_one_row_for_each_negative(tmp_path, cli):
     assert done.returncode == 0, done.stderr
 
 
-def test_what_does_not_go_together_is_refused_before_the_first_step(cli, tmp_path):
-    data = write(tmp_path / "data")
-    similar = ("train", "--task", "similarity", "--data", data, "-o", tmp_path / "run")
-    retrieval = ("train", "--data", GARDEN, "-o", tmp_path / "run")
-    cases = [
-        (similar, ("--set", "training.loss=mnrl"), "training.loss is 'mnrl'", "cosent"),
-        (similar, ("--set", "evaluation.metric=ndcg@10"), "no metric of scored pairs", "spearman"),
-        (
-            similar,
-            ("--set", "training.gradient_cache=true", "--set", "training.loss=cosine"),
-            "there is none for the loss cosine",
-            "leave it out",
-        ),
-        (similar, ("--set", "evaluation.split=devel"), "has no split 'devel'", "train"),
-        ((*similar[:4], GARDEN, *similar[5:]), (), "holds retrieval", "sentence1"),
-        (retrieval, ("--set", "training.loss=cosent"), "training.loss is 'cosent'", "mnrl"),
-        (retrieval, ("--set", "training.loss=triplet"), "have 0 negatives", "mnrl"),
-    ]
-    for command, options, *said in cases:
-        assert_user_error(cli(*command, *options), *said)
+REFUSED = {
+    "a loss of pairs": ("similarity", {"training": {"loss": "mnrl"}}, "training.loss is 'mnrl'", "cosent"),
+    "a metric of ranks": (
+        "similarity", {"evaluation": {"metric": "ndcg@10"}}, "no metric of scored pairs", "spearman",
+    ),
+    "a cache the loss has not": (
+        "similarity", {"training": {"gradient_cache": True, "loss": "cosine"}},
+        "none for the loss cosine", "leave it out",
+    ),
+    "a split that is not there": ("similarity", {"evaluation": {"split": "devel"}}, "has no split 'devel'", "train"),
+    "data of another task": ("similarity", {"data": {"path": str(GARDEN)}}, "holds retrieval", "sentence1"),
+    "a loss of scored pairs": ("retrieval", {"training": {"loss": "cosent"}}, "training.loss is 'cosent'", "mnrl"),
+    "triplets without negatives": ("retrieval", {"training": {"loss": "triplet"}}, "have 0 negatives", "mnrl"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_go_together_is_refused_before_the_first_step(tmp_path, case):
+    task, sections, found, hint = REFUSED[case]
+    path = GARDEN if task == "retrieval" else write(tmp_path / "data")
+    config = RunConfig.model_validate({"task": task, "data": {"path": str(path)}, **sections})
+    with pytest.raises(EmbedftError, match=found) as refused:
+        train(config, tmp_path / "run")
+    assert hint in f"{refused.value} {refused.value.hint}"
     assert not (tmp_path / "run" / "run.json").exists()
