@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from embedft.cli.options import force_option, json_option, precision_option
+
+if TYPE_CHECKING:
+    from embedft.encoder import Encoder
+    from embedft.evaluation import Evaluation
 
 
 @click.command()
@@ -16,6 +20,9 @@ from embedft.cli.options import force_option, json_option, precision_option
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="BEIR folder, or folder or file of pairs.")
 @click.option("--split", default="test", show_default=True, help="Which qrels to judge by.")
 @click.option("--against", metavar="BASE", help="Another model to compare with, query by query.")
+@click.option("--index", "index_path", metavar="INDEX", type=click.Path(path_type=Path),
+              help="Search this index of the documents, and tell what it loses against exact search.")  # fmt: skip
+@click.option("--hybrid", is_flag=True, help="With --index: search by vectors and words.")
 @click.option("--metric", "metrics", multiple=True, help="For example ndcg@10; may be given several times.")
 @click.option("--unknown-ids", type=click.Choice(["error", "drop"]), default="error", show_default=True,
               help="Qrels that name ids which do not exist.")  # fmt: skip
@@ -29,6 +36,8 @@ def evaluate(
     data: Path,
     split: str,
     against: str | None,
+    index_path: Path | None,
+    hybrid: bool,
     metrics: tuple[str, ...],
     unknown_ids: Any,
     output: Path | None,
@@ -40,12 +49,17 @@ def evaluate(
 
     \b
     embedft evaluate RUN/model --data DATA --split test --against bundled
+    embedft evaluate RUN/model --data DATA --split test --index INDEX
     """
+    if index_path is not None and (against is not None or task != "retrieval"):
+        raise click.UsageError("--index is compared with exact search, of retrieval: leave --against and --task out.")
+    if hybrid and index_path is None:
+        raise click.UsageError("--hybrid needs --index.")
     from embedft.artifacts import atomic_directory, require_free, write_json
     from embedft.cli.output import print_comparison, print_evaluation, print_json
     from embedft.config import DataConfig
     from embedft.encoder import Encoder
-    from embedft.evaluation import Evaluation, compare
+    from embedft.evaluation import compare
     from embedft.tasks import get_task, require_split
     from embedft.training import comparison_dict
 
@@ -61,8 +75,14 @@ def evaluate(
         encoder = Encoder.load(name, precision=precision)
         return chosen.evaluate(encoder, dataset, split, wanted, show_progress=True)
 
-    evaluation = score(model)
-    other = score(against) if against else None
+    other: Evaluation | None
+    if index_path is not None:
+        evaluation, other = _through(
+            index_path, Encoder.load(model, precision=precision), dataset, split, wanted, hybrid
+        )
+    else:
+        evaluation = score(model)
+        other = score(against) if against else None
     comparison = compare(evaluation, other) if other else {}
     answer = comparison_dict(evaluation, other, comparison)
     if output is not None:
@@ -75,6 +95,18 @@ def evaluate(
         print_comparison(evaluation, other, comparison)
     else:
         print_evaluation(evaluation)
+
+
+def _through(
+    path: Path, encoder: Encoder, data: Any, split: str, metrics: tuple[str, ...], hybrid: bool
+) -> tuple[Evaluation, Evaluation]:
+    """What the index finds, and what exact search over its vectors does."""
+    from embedft.evaluation import evaluate_through
+    from embedft.index import Index
+
+    index = Index.open(path, encoder)
+    found = evaluate_through(index, data, split, metrics=metrics, hybrid=hybrid)
+    return found, evaluate_through(index, data, split, metrics=metrics, exact=True)
 
 
 def _is_evaluation(path: Path) -> bool:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from embedft.evaluation import Comparison, Evaluation
     from embedft.index import Hit
+    from embedft.index.lexical import Passage
 
 VERDICT_STYLES = {"better": "bold green", "worse": "bold red", "no difference": "yellow"}
-SNIPPET = 160
 # Columns a terminal needs for the whole comparison; a narrower one gets it without wins, losses and ties.
 WIDE = 100
 
@@ -91,21 +91,33 @@ def print_anchor(anchor: dict[str, Any]) -> None:
     console().print(table)
 
 
-def print_hits(query: str, hits: list[Hit], k: int) -> None:
-    """Rank, score, id, and the beginning of each hit."""
+def print_hits(query: str, hits: list[Hit], passages: list[Passage], k: int, *, filtered: bool, documents: int) -> None:
+    """Rank, score, id, title, and the passage of each hit that holds most of the query's words, these set off."""
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"[bold]{escape(query)}[/]", show_lines=False)
     table.add_column("", justify="right")
     table.add_column("score", justify="right")
     table.add_column("id", overflow="fold", max_width=40)
     table.add_column("text")
-    for rank, hit in enumerate(hits, start=1):
-        text = " ".join(f"{hit.title} {hit.text}".split())
-        snippet = text if len(text) <= SNIPPET else text[: SNIPPET - 3] + "..."
-        table.add_row(str(rank), f"{hit.score:.3f}", escape(hit.id), escape(snippet))
+    for rank, (hit, passage) in enumerate(zip(hits, passages, strict=True), start=1):
+        shown = Text(passage.text)
+        for start, end in passage.spans:
+            shown.stylize("bold yellow", start, end)
+        for cut, before in ((passage.start > 0, True), (passage.end < len(hit.text), False)):
+            if cut:
+                shown = Text.assemble("... ", shown) if before else Text.assemble(shown, " ...")
+        if hit.title:
+            shown = Text.assemble((hit.title, "bold"), "  ", shown)
+        table.add_row(str(rank), f"{hit.score:.3f}", escape(hit.id), shown)
     out = console()
     out.print(table)
     if len(hits) < k:
-        out.print(f"(the index holds only {len(hits)} documents)")
+        why = "pass the filter" if filtered else "are in the index"
+        out.print(
+            f"({len(hits)} hits: no more documents {why})"
+            if filtered or len(hits) >= documents
+            else f"({len(hits)} hits)"
+        )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedft.cli.options import json_option
+from embedft.cli.options import json_option, precision_option
+
+if TYPE_CHECKING:
+    from embedft.index import Index
+
+# What MMR trades off where no number is given, as in LangChain and most vector stores.
+TRADE_OFF = 0.5
 
 
 @click.command()
@@ -15,31 +23,122 @@ from embedft.cli.options import json_option
 @click.argument("query", required=False)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
 @click.option("--queries", type=click.Path(path_type=Path), help="One query a line, or JSONL with the field text.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    help="Such as lang=en, year>=2020, lang=en,de; several must all hold. Fields of the metadata, id, title.",
+)
+@click.option("--hybrid", is_flag=True, help="Rank by vectors and by words (BM25), and fuse both.")
+@click.option(
+    "--mmr",
+    type=click.FloatRange(0, 1),
+    is_flag=False,
+    flag_value=TRADE_OFF,
+    help="Hits that differ from one another: 1 is relevance alone, 0 difference alone; 0.5 where no number is given.",
+)
+@click.option("--exact", is_flag=True, help="Search every vector, whatever the kind of index.")
 @click.option("--model", help="Encoder of the queries; by default the one that built the index.")
+@precision_option
 @json_option
-def search(index_path: Path, query: str | None, k: int, queries: Path | None, model: str | None, as_json: bool) -> None:
+def search(
+    index_path: Path,
+    query: str | None,
+    k: int,
+    queries: Path | None,
+    filters: tuple[str, ...],
+    hybrid: bool,
+    mmr: float | None,
+    exact: bool,
+    model: str | None,
+    precision: Any,
+    as_json: bool,
+) -> None:
     """Find the documents of INDEX that answer QUERY.
 
-    With --queries and --json, one JSON object a line.
-    """
-    if (query is None) == (queries is None):
-        raise click.UsageError("give either a query or --queries FILE.")
-    from embedft.cli.output import print_hits, print_json
-    from embedft.index import Index
+    With --queries and --json, one JSON object a line. With neither a query nor --queries, it asks for queries until an
+    empty line.
 
-    texts = [query] if query is not None else _read_queries(queries)  # type: ignore[arg-type]  # one of them is given
-    opened = Index.open(index_path, model)
+    \b
+    embedft search INDEX "how do ferns reproduce" --filter lang=en --filter "year>=2020"
+    """
+    if query is not None and queries is not None:
+        raise click.UsageError("give either a query or --queries FILE.")
+    from embedft.encoder import Encoder
+    from embedft.index import Index
+    from embedft.index.identity import load_encoder
+
+    opened = Index.open(index_path)
+    encoder = Encoder.load(model, precision=precision) if model else load_encoder(opened.manifest, precision=precision)
+    opened = Index.open(index_path, encoder)
+    how = {"filter": list(filters), "hybrid": hybrid, "mmr_trade_off": mmr, "exact": exact}
+    if query is None and queries is None:
+        _ask(opened, k, how, as_json)
+        return
+    _answer(opened, [query] if query is not None else read_queries(queries), k, how, as_json)  # type: ignore[arg-type]
+
+
+def _answer(opened: Index, texts: list[str], k: int, how: dict[str, Any], as_json: bool) -> None:
+    from embedft.cli.output import print_hits, print_json
+    from embedft.index.lexical import highlight
+
+    for text in texts:
+        _require_text(text)
     start = time.perf_counter()
-    answers = opened.search(texts, k)
+    answers = opened.search(texts, k, **how)
     took_ms = round(1000 * (time.perf_counter() - start) / len(texts), 2)
     for text, hits in zip(texts, answers, strict=True):
         if as_json:
             print_json({"query": text, "hits": [hit.as_dict() for hit in hits], "took_ms": took_ms})
         else:
-            print_hits(text, hits, k)
+            passages = [highlight(hit.text, text, words=opened.words) for hit in hits]
+            print_hits(text, hits, passages, k, filtered=bool(how["filter"]), documents=len(opened))
 
 
-def _read_queries(path: Path) -> list[str]:
+def _ask(opened: Index, k: int, how: dict[str, Any], as_json: bool) -> None:
+    """Queries as they are typed, until an empty line or the end of the input."""
+    from embedft.errors import DataError, EmbedftError
+
+    shown = sys.stdin.isatty()
+    if shown:
+        click.echo(f"{len(opened)} documents; a query a line, an empty line ends.", err=True)
+    while True:
+        if shown:
+            click.echo("> ", nl=False, err=True)
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise DataError(f"the query is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
+        if not line.strip():
+            return
+        try:
+            _answer(opened, [line.strip()], k, how, as_json)
+        except EmbedftError as error:
+            # The next query may be a better one; what is wrong with the options is wrong with every query.
+            if not shown:
+                raise
+            click.echo(f"error: {error}", err=True)
+
+
+def _require_text(query: str) -> None:
+    """Raise DataError for a query that says nothing, or that no document could hold."""
+    from embedft.errors import DataError
+
+    if not query.strip():
+        raise DataError("the query is empty.", hint="say what to look for.")
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        # From a command line of another encoding, or half a surrogate pair in JSON.
+        raise DataError(f"the query is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
+
+
+def read_queries(path: Path) -> list[str]:
+    """The queries of a file: one a line, or JSONL with the field text.
+
+    Raises:
+        DataError: there is no such file, or it holds something else, or nothing.
+    """
     from embedft.data.faults import FaultLog
     from embedft.data.rows import read_rows
     from embedft.errors import DataError
@@ -56,6 +155,8 @@ def _read_queries(path: Path) -> list[str]:
         return texts
     try:
         texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file.", hint="check the path.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
     if not texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedft.data.beir import UnknownIds, is_beir, read_beir, read_corpus, write_beir
+from embedft.data.corpus import read_indexable
 from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.faults import MAX_BAD_SHARE, Fault, report
 from embedft.data.holdout import hold_out
@@ -27,6 +28,7 @@ __all__ = [
     "hold_out",
     "read_corpus",
     "read_dataset",
+    "read_indexable",
     "read_retrieval",
     "stream_texts",
     "write_beir",

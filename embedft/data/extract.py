@@ -20,7 +20,7 @@ import yaml
 from embedft.data.beir import is_beir, read_corpus
 from embedft.data.dataset import read_dataset
 from embedft.data.derive import Document, Section, sentences
-from embedft.data.faults import MAX_BAD_SHARE, FaultLog, report
+from embedft.data.faults import MAX_BAD_SHARE, Fault, FaultLog, report
 from embedft.data.peculiar import CONTROL
 from embedft.data.source import read_lines
 from embedft.errors import DataError
@@ -42,12 +42,11 @@ def read_documents(path: Path, max_bad: float = MAX_BAD_SHARE) -> list[Document]
     if is_beir(path) or path.name == "corpus.jsonl":
         rows = read_corpus(path / "corpus.jsonl" if path.is_dir() else path, max_bad=max_bad).to_pylist()
         return [Document(row["id"], row["title"], row["text"]) for row in rows]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PARSERS and file.is_file())
-        if files:
-            return _parsed(path, files, max_bad)
-    elif path.suffix.lower() in PARSERS:
-        return _parsed(path.parent, [path], max_bad)
+    if files := document_files(path):
+        faults: list[Fault] = []
+        documents = parse_files(path, files, faults, max_bad)
+        report(faults)
+        return documents
     data = read_dataset(path, max_bad=max_bad)
     if data.kind != "documents":
         raise DataError(
@@ -62,7 +61,26 @@ def read_documents(path: Path, max_bad: float = MAX_BAD_SHARE) -> list[Document]
     return [Document(key, row["title"], row["text"]) for key, row in zip(ids, rows, strict=True)]
 
 
-def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]:
+def document_files(path: Path) -> list[Path]:
+    """The files that hold a document each: ``path`` itself, or all below it; none where rows are to be read."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.suffix.lower() in PARSERS and file.is_file())
+    return [path] if path.suffix.lower() in PARSERS else []
+
+
+def parse_files(path: Path, files: Sequence[Path], faults: list[Fault], max_bad: float) -> list[Document]:
+    """A document of each file; its id is the file's name below ``path``.
+
+    Args:
+        path: a folder, or the one file.
+        files: as `document_files` gives them.
+        faults: where to list the files that were left out.
+        max_bad: share of files that may be left out, 0..1.
+
+    Raises:
+        DataError: more than ``max_bad`` of them cannot be read.
+    """
+    root = path if path.is_dir() else path.parent
     log = FaultLog(root)
     documents = []
     for number, file in enumerate(files, start=1):
@@ -84,7 +102,7 @@ def _parsed(root: Path, files: Sequence[Path], max_bad: float) -> list[Document]
         named = tuple(section for section in sections if section.heading)
         documents.append(Document(name, title, text, named, inside))
     log.check("files with text", max_bad)
-    report(log.faults)
+    faults += log.faults
     return documents
 
 

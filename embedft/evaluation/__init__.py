@@ -12,6 +12,7 @@ from embedft.evaluation.ranking import Ranking, rank, ranking_of_run
 from embedft.evaluation.retrieval import RetrievalEvaluation, evaluate_retrieval, score_ranking
 from embedft.evaluation.significance import bootstrap_interval, randomization_p_value
 from embedft.evaluation.similarity import SimilarityEvaluation, check_statistics, evaluate_similarity
+from embedft.evaluation.through import evaluate_through
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate_classification",
     "evaluate_retrieval",
     "evaluate_similarity",
+    "evaluate_through",
     "parse_metrics",
     "randomization_p_value",
     "rank",

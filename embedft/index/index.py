@@ -1,4 +1,4 @@
-"""Index: documents on disk with their vectors, searched exactly, and bound to what made those vectors.
+"""Index: documents on disk with their vectors, bound to what made those vectors.
 
 That is the document side of an encoder: one that was tuned for queries alone searches the indexes of its base, and its
 base searches those that it built.
@@ -6,192 +6,387 @@ base searches those that it built.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from embedft.data import document_text
-from embedft.encoder import BUNDLED, Encoder, Vectors
-from embedft.errors import DataError, WrongModelError
-from embedft.index.exact import exact_search
-from embedft.index.store import Version, new_version, open_version
+from embedft.encoder import Encoder, Vectors
+from embedft.errors import DataError
+from embedft.index import migrating, writing
+from embedft.index.canaries import check_canaries
+from embedft.index.documents import as_documents
+from embedft.index.exact import Flags, Floats, Rows
+from embedft.index.hits import Hit
+from embedft.index.identity import load_encoder, require_same
+from embedft.index.lexical import Words, mmr, rrf, weighted
+from embedft.index.mapping import Retention
+from embedft.index.settings import Settings
+from embedft.index.snapshot import Filters, Snapshot
+from embedft.index.writing import Change
 
-VECTORS, IDS, DOCUMENTS = "vectors.npy", "ids.arrow", "documents.parquet"
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One document found.
-
-    Attributes:
-        id, title, text: of the document.
-        score: cosine of query and document, in [-1, 1].
-        metadata: the document's other fields.
-    """
-
-    id: str
-    score: float
-    title: str
-    text: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+# Of each of the two rankings that hybrid search fuses, as in Cormack et al. 2009 (there 100 to 1000).
+FUSED_DEPTH = 100
+# Among so many times k are those chosen that differ from one another.
+MMR_DEPTH = 4
 
 
 class Index:
     """An opened index. Make one with `Index.build`, open one with `Index.open`.
 
+    It may be used by many threads at once, also while one of them adds, deletes or compacts: a search sees one whole
+    version. Changes that another process published are seen after `refresh`.
+
     Attributes:
         path: the directory.
-        manifest: what it was built from: fingerprint (of the document side) and name of the model, prompts, dim,
-            counts, files.
-        encoder: the encoder that answers queries.
     """
 
-    def __init__(
-        self, path: Path, manifest: dict[str, Any], encoder: Encoder, vectors: Vectors, documents: pa.Table
-    ) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, encoder: Encoder | None) -> None:
         self.path = path
-        self.manifest = manifest
-        self.encoder = encoder
-        self._vectors = vectors
-        self._documents = documents
+        # One attribute, so that a search never asks a version with the encoder of another one.
+        self._now = snapshot, encoder
+        self._changing = threading.Lock()
 
     @classmethod
     def build(
         cls,
-        documents: pa.Table,
+        documents: pa.Table | Sequence[str] | Sequence[Mapping[str, Any]],
         encoder: Encoder,
-        path: str | Path,
+        path: str | Path | None = None,
         *,
+        queries: Sequence[str] | None = None,
         force: bool = False,
         show_progress: bool = False,
-    ) -> Index:
-        """Embed documents and write an index, atomically; gives the opened index.
+        **settings: Any,
+    ) -> Self:
+        """Embed documents and write an index; gives the opened index. A build that was killed goes on where it stopped.
 
         Args:
-            documents: columns id, title, text, metadata (JSON text or null), as `embedft.data.read_corpus` gives.
+            documents: a table with the columns id, title, text, metadata, as `embedft.data.read_corpus` gives; or
+                texts, whose ids are their numbers; or mappings with the keys text, and optionally id and title; further
+                keys are metadata.
             encoder: embeds the documents and, later, the queries.
-            path: the directory to write.
+            path: the directory to write; without one, the index lives in a temporary directory as long as the object.
+            queries: held-out queries that an approximate index is tuned on; by default parts of the documents.
             force: replace the index that is there; it stays readable until the new one is complete.
             show_progress: on standard error.
+            settings: fields of `Settings`: ``kind``, ``recall``, ``k``, ``memory``, ``latency_ms``, ``lexical``,
+                ``language``, ``seed``, ``keep``.
 
         Raises:
-            DataError: no documents, or an id stands twice.
+            DataError: no documents, an id stands twice, or too few queries.
+            ConfigError: a setting is wrong, or no kind of index meets the recall within the limits.
             ArtifactError: ``path`` is taken, or another process writes there.
             DiskFullError: the disk ran full; what was there is untouched.
         """
-        path = Path(path)
-        ids = documents["id"].to_pylist()
-        if not ids:
-            raise DataError("there are no documents to index.", hint="give at least one.")
-        if len(set(ids)) < len(ids):
-            raise DataError("a document id stands twice.", hint="give each document its own id.")
-        with new_version(path, force=force) as (staged, manifest):
-            pairs = zip(documents["title"].to_pylist(), documents["text"].to_pylist(), strict=True)
-            vectors = encoder.encode_documents(
-                [document_text(title, text) for title, text in pairs], show_progress=show_progress
-            )
-            manifest |= {
-                "documents": len(ids),
-                "dim": encoder.dim,
-                "metric": "cosine",
-                "factory": "Flat",
-                "fingerprint": encoder.document_fingerprint,
-                "model": _absolute(encoder.name),
-                "prompts": encoder.prompts,
-                "max_length": encoder.max_length,
-                "truncate_dim": encoder.truncate_dim,
-            }
-            np.save(staged / VECTORS, vectors, allow_pickle=False)
-            with (
-                pa.OSFile(str(staged / IDS), "wb") as sink,
-                pa.ipc.new_file(sink, pa.schema([("id", pa.string())])) as writer,
-            ):
-                writer.write_table(documents.select(["id"]))
-            pq.write_table(documents, staged / DOCUMENTS)
-        return cls.open(path, encoder)
+        scratch = tempfile.mkdtemp(prefix="embedft-index-") if path is None else None
+        path = Path(path if path is not None else scratch or "")
+        try:
+            writing.build(
+                path, as_documents(documents), encoder, Settings.of(settings),
+                queries=queries, force=force, say=_say, show_progress=show_progress,
+            )  # fmt: skip
+            built = cls(path, Snapshot.open(path), encoder)
+        except BaseException:
+            _remove(scratch)
+            raise
+        if scratch is not None:
+            weakref.finalize(built, _remove, scratch)
+        return built
 
     @classmethod
-    def open(cls, path: str | Path, encoder: Encoder | str | None = None) -> Index:
-        """Open an index after verifying the checksum of every file.
+    def open(cls, path: str | Path, encoder: Encoder | str | None = None) -> Self:
+        """Open the current version after verifying the checksum of every file.
 
         Args:
             path: the directory.
             encoder: an encoder or the name of one, of the same documents; by default the model that built the index,
-                from where it was then.
+                from where it was then, which is loaded when the first text is searched for.
 
         Raises:
             ArtifactError: there is no index, or a file is missing or damaged.
             WrongModelError: ``encoder`` makes other vectors of documents than the one that built the index.
             ModelError: the model cannot be opened.
         """
-        version, (vectors, documents) = open_version(Path(path), _read)
-        manifest = version.manifest
-        if isinstance(encoder, str):
-            encoder = Encoder.load(encoder)
-        elif encoder is None:
-            encoder = Encoder.load(
-                manifest["model"],
-                prompts=manifest["prompts"],
-                max_length=manifest["max_length"],
-                truncate_dim=manifest["truncate_dim"],
-            )
-        if encoder.document_fingerprint != manifest["fingerprint"]:
-            raise WrongModelError(
-                f"{path}: was built with {manifest['model']} (fingerprint {manifest['fingerprint'][:12]}, "
-                f"{manifest['dim']} dimensions), but {_absolute(encoder.name)} was given (fingerprint "
-                f"{encoder.document_fingerprint[:12]}, {encoder.dim} dimensions): their vectors cannot be compared.",
-                hint="search with the model that built the index, or build it again with this one.",
-            )
-        return cls(Path(path), manifest, encoder, vectors, documents)
+        path = Path(path)
+        snapshot = Snapshot.open(path)
+        if encoder is not None:
+            encoder = Encoder.load(encoder) if isinstance(encoder, str) else encoder
+            _require(path, snapshot, encoder)
+        return cls(path, snapshot, encoder)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the version says of itself: model, fingerprint, prompts, dim, documents, segments, settings, files."""
+        return self._now[0].manifest
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that answers queries.
+
+        Raises:
+            ModelError: the model that built the index is not where it was.
+            WrongModelError: another one is there now.
+        """
+        return self._loaded()[1]
+
+    def _loaded(self) -> tuple[Snapshot, Encoder]:
+        """The version that is open, and the encoder of its queries, which is loaded first where it is not yet."""
+        snapshot, encoder = self._now
+        if encoder is None:
+            with self._changing:
+                snapshot, encoder = self._now
+                if encoder is None:
+                    encoder = load_encoder(snapshot.manifest)
+                    _require(self.path, snapshot, encoder)
+                    self._now = snapshot, encoder
+        return snapshot, encoder
+
+    @property
+    def words(self) -> Words | None:
+        """How the index compares words; None where it keeps none."""
+        lexical = self._now[0].segments[0].lexical
+        return None if lexical is None else lexical.words
 
     def __len__(self) -> int:
-        return int(self._documents.num_rows)
+        return len(self._now[0])
 
-    def search(self, texts: Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """The ``k`` best documents for each query, best first; fewer where the index holds fewer.
+    def refresh(self) -> bool:
+        """Open the version that is current now; whether that is another one.
+
+        Raises:
+            ArtifactError: it is damaged; the version that was open stays.
+            WrongModelError: the index was given to another model since.
+        """
+        # One after the other: of two threads, the slower must not put an older version in place of a newer one.
+        with self._changing:
+            snapshot, encoder = self._now
+            if snapshot.version.is_current(self.path):
+                return False
+            snapshot = Snapshot.open(self.path)
+            if encoder is not None:
+                require_same(self.path, snapshot.manifest, encoder)
+            self._now = snapshot, encoder
+            return True
+
+    def search(
+        self,
+        texts: Sequence[str],
+        k: int = 10,
+        *,
+        filter: Filters = None,  # noqa: A002  # the word that every vector store uses for it
+        hybrid: bool = False,
+        mmr_trade_off: float | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The ``k`` best documents for each query, best first; fewer where fewer are allowed.
 
         Args:
             texts: queries; a single string is refused.
             k: at least 1.
+            filter: of metadata, id or title: ``"lang=en"``, ``["lang=en", "year>=2020"]`` (all must hold), or
+                ``{"lang": "en", "year": (">=", 2020)}``.
+            hybrid: rank by vectors and by BM25, and fuse both rankings. ``score`` stays the cosine.
+            mmr_trade_off: choose hits that differ from one another, by maximal marginal relevance: 1 is relevance
+                alone, 0 difference alone.
+            exact: search every vector, whatever the kind of index.
 
         Raises:
-            DataError: ``texts`` is a string, or ``k`` is below 1.
+            DataError: ``texts`` is a string, ``k`` is below 1, or a filter is wrong; hybrid, without BM25 in the index.
         """
-        return self.search_vectors(self.encoder.encode_queries(texts), k)
+        snapshot, encoder = self._loaded()
+        vectors = encoder.encode_queries(texts)
+        return self._found(snapshot, vectors, texts if hybrid else None, k, filter, mmr_trade_off, exact)
 
-    def search_vectors(self, vectors: Vectors, k: int = 10) -> list[list[Hit]]:
+    def search_vectors(
+        self,
+        vectors: Vectors,
+        k: int = 10,
+        *,
+        filter: Filters = None,  # noqa: A002  # as in search
+        mmr_trade_off: float | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
         """As `search`, for queries that are encoded already: (n, dim) float32 unit vectors."""
-        scores, rows = exact_search(vectors, self._vectors, k)
-        found = self._documents.take(pa.array(rows.ravel())).to_pylist()
-        hits = iter(
-            # Rounding may put a cosine a hair beyond 1.
+        return self._found(self._now[0], np.asarray(vectors, np.float32), None, k, filter, mmr_trade_off, exact)
+
+    def rank(
+        self, texts: Sequence[str], k: int, *, hybrid: bool = False, exact: bool = False
+    ) -> tuple[Floats, list[list[str]]]:
+        """What `search` finds, as scores (queries, k) and ids, without reading the documents.
+
+        Scores are cosines, or those of the fusion; where there are fewer hits, the rest is -inf and "".
+        """
+        snapshot, encoder = self._loaded()
+        vectors = encoder.encode_queries(texts)
+        found = self._ranked(snapshot, vectors, texts if hybrid else None, k, snapshot.alive, exact=exact)
+        return (found.scores if found.fused is None else found.fused), snapshot.ids(found.rows)
+
+    def _ranked(
+        self,
+        snapshot: Snapshot,
+        vectors: Vectors,
+        texts: Sequence[str] | None,
+        k: int,
+        allowed: Flags | None,
+        *,
+        exact: bool,
+    ) -> _Ranked:
+        if texts is None:
+            return _Ranked(*snapshot.search(vectors, k, allowed, exact=exact))
+        depth = max(FUSED_DEPTH, k)
+        dense = snapshot.search(vectors, depth, allowed, exact=exact)
+        words = snapshot.search_words(texts, depth, allowed)
+        fused, rows = _fuse(dense, words, snapshot.manifest.get("fusion"))
+        fused, rows = fused[:, :k], rows[:, :k]
+        return _Ranked(_cosines(snapshot, vectors, rows), rows, fused, words)
+
+    def _found(
+        self,
+        snapshot: Snapshot,
+        vectors: Vectors,
+        texts: Sequence[str] | None,
+        k: int,
+        filters: Filters,
+        trade_off: float | None,
+        exact: bool,
+    ) -> list[list[Hit]]:
+        if k < 1:
+            raise DataError(f"k is {k}.", hint="ask for at least 1 hit.")
+        if trade_off is not None and not 0 <= trade_off <= 1:
+            raise DataError(f"the trade-off of mmr is {trade_off}.", hint="use 0 to 1.")
+        # No more places than there are documents, whatever k is.
+        wanted = min(k if trade_off is None else MMR_DEPTH * k, snapshot.rows)
+        found = self._ranked(snapshot, vectors, texts, wanted, snapshot.allowed(filters), exact=exact)
+        answers = []
+        for number, rows in enumerate(found.rows):
+            places = np.flatnonzero(rows >= 0)
+            if trade_off is not None and len(places):
+                candidates = snapshot.vectors(rows[places])
+                places = places[mmr(candidates, found.scores[number][places], k, trade_off)]
+            answers.append(found.hits(snapshot, number, places[:k]))
+        return answers
+
+    def add(
+        self,
+        documents: pa.Table | Sequence[str] | Sequence[Mapping[str, Any]],
+        *,
+        show_progress: bool = False,
+    ) -> Change:
+        """Add documents; those whose id is there already are replaced. See `build` for what they may be.
+
+        Raises:
+            DataError: no documents, an id stands twice among them, or texts come without ids.
+            ArtifactError: another process writes, or the index is damaged.
+            DiskFullError: the disk ran full; the index is as it was.
+        """
+        table = as_documents(documents, ids=False)
+        return self._after(writing.add(self.path, table, self.encoder, show_progress=show_progress))
+
+    def delete(self, ids: Sequence[str]) -> Change:
+        """Delete documents by id; ids that are not there are named in the answer.
+
+        Raises:
+            DataError: ``ids`` is a string or empty.
+            ArtifactError: another process writes, or the index is damaged.
+            DiskFullError: the disk ran full; the index is as it was.
+        """
+        return self._after(writing.delete(self.path, ids))
+
+    def compact(self, *, show_progress: bool = False) -> Change:
+        """Make one segment of all documents that are alive, and tune it again.
+
+        Raises:
+            DataError: no document is alive.
+            ConfigError: no kind of index meets the recall within the limits any more.
+            ArtifactError: another process writes, or the index is damaged.
+            DiskFullError: the disk ran full; the index is as it was.
+        """
+        return self._after(writing.compact(self.path, self.encoder, say=_say, show_progress=show_progress))
+
+    def migrate(
+        self, encoder: Encoder, *, sample: int | None = None, show_progress: bool = False
+    ) -> tuple[Change, Retention | None]:
+        """Give the index to another encoder, see `embedft.index.migrating.migrate`."""
+        answer = migrating.migrate(self.path, encoder, sample=sample, say=_say, show_progress=show_progress)
+        with self._changing:
+            snapshot = Snapshot.open(self.path)
+            require_same(self.path, snapshot.manifest, encoder)
+            self._now = snapshot, encoder
+        return answer
+
+    def _after(self, change: Change) -> Change:
+        self.refresh()
+        return change
+
+
+def _require(path: Path, snapshot: Snapshot, encoder: Encoder) -> None:
+    require_same(path, snapshot.manifest, encoder)
+    queries = encoder.fingerprint == snapshot.manifest["encoder_fingerprint"]
+    check_canaries(snapshot.version.path, snapshot.canaries, encoder, queries=queries)
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Rows of each query in order, with their cosines; of hybrid search also what they are ordered by, and BM25's."""
+
+    scores: Floats
+    rows: Rows
+    fused: Floats | None = None
+    words: tuple[Floats, Rows] | None = None
+
+    def hits(self, snapshot: Snapshot, number: int, places: Rows) -> list[Hit]:
+        """The hits of one query at ``places`` of its ranking, in their order."""
+        rows = self.rows[number][places]
+        bm25: dict[int, float] = {}
+        if self.words is not None:
+            bm25 = dict(zip(self.words[1][number].tolist(), self.words[0][number].tolist(), strict=True))
+        return [
             Hit(
                 document["id"],
-                float(np.clip(score, -1, 1)),
+                # Rounding may put a cosine a hair beyond 1.
+                float(np.clip(self.scores[number][place], -1, 1)),
                 document["title"],
                 document["text"],
-                json.loads(document["metadata"]) if document["metadata"] else {},
+                document["metadata"],
+                bm25=bm25.get(int(row)),
+                fused=None if self.fused is None else float(self.fused[number][place]),
             )
-            for document, score in zip(found, scores.ravel(), strict=True)
-        )
-        return [[next(hits) for _ in range(rows.shape[1])] for _ in range(rows.shape[0])]
+            for document, row, place in zip(snapshot.documents(rows), rows, places, strict=True)
+        ]
 
 
-def _read(version: Version) -> tuple[Vectors, pa.Table]:
-    vectors: Vectors = np.load(version.path / VECTORS, mmap_mode="r", allow_pickle=False)
-    return vectors, pq.read_table(version.path / DOCUMENTS, memory_map=True)
+def _fuse(
+    dense: tuple[Floats, Rows], words: tuple[Floats, Rows], fusion: Mapping[str, Any] | None
+) -> tuple[Floats, Rows]:
+    if fusion is None:
+        return rrf([dense[1], words[1]])
+    return weighted([dense, words], [fusion["weight"], 1 - fusion["weight"]])
 
 
-def _absolute(name: str) -> str:
-    """A path that still names the model from another working directory; other names as they are."""
-    return str(Path(name).absolute()) if name != BUNDLED and Path(name).exists() else name
+def _cosines(snapshot: Snapshot, vectors: Floats, rows: Rows) -> Floats:
+    """Cosines of rows that a ranking by words may have found, (queries, k); -inf where there is none."""
+    cosines = np.full(rows.shape, -np.inf, np.float32)
+    for number, vector in enumerate(vectors):
+        there = rows[number] >= 0
+        cosines[number][there] = snapshot.vectors(rows[number][there]) @ vector
+    return cosines
+
+
+def _say(message: str) -> None:
+    import sys
+
+    sys.stderr.write(message + "\n")
+
+
+def _remove(folder: str | None) -> None:
+    import shutil
+
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -40,3 +40,20 @@ def test_wrong_shapes_and_k_are_refused():
         exact_search(some, some[:, :3], 1)
     with pytest.raises(DataError, match="k is 0"):
         exact_search(some, some, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 60), st.sampled_from([1, 30]), st.floats(0, 1))
+def test_where_not_all_are_allowed_the_others_are_as_if_they_were_alone(seed, documents, k, queries, share):
+    rng = np.random.default_rng(seed)
+    asked = rng.integers(-2, 3, (queries, 4)).astype(np.float32)
+    vectors = rng.integers(-2, 3, (documents, 4)).astype(np.float32)
+    allowed = rng.random(documents) < share
+    scores, rows = exact_search(asked, vectors, k, allowed)
+    assert rows.shape == scores.shape == (queries, min(k, documents))
+    known = np.flatnonzero(allowed)
+    alone_scores, alone = exact_search(asked, vectors[known], k)
+    found = alone.shape[1]
+    np.testing.assert_array_equal(rows[:, :found], known[alone] if found else alone)
+    np.testing.assert_array_equal(scores[:, :found], alone_scores)
+    assert (rows[:, found:] == -1).all() and np.isneginf(scores[:, found:]).all()

@@ -1,0 +1,116 @@
+"""Documents to index, out of any source of them: the rows of a corpus with their metadata, or files of a folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from embedft.data.beir import is_beir, read_corpus
+from embedft.data.dataset import read_dataset
+from embedft.data.extract import document_files, parse_files
+from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault
+from embedft.data.retrieval import CORPUS_SCHEMA
+from embedft.data.source import format_suffix
+from embedft.errors import DataError
+
+# Formats whose values have no type: a column of numbers alone is read as numbers, so that a filter can compare them.
+UNTYPED = (".csv", ".tsv")
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+logger = logging.getLogger("embedft")
+
+
+def read_indexable(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE) -> pa.Table:
+    """The documents of a corpus (BEIR folder, JSONL, CSV, Parquet, ...), or of files below a folder, or of one file.
+
+    A row without an id is called by its file and line, a file by its name below the folder.
+
+    Args:
+        path: of the corpus, the file or the folder.
+        faults: where to list the rows and files that were left out.
+        max_bad: share of bad rows that is allowed, 0..1.
+
+    Returns:
+        Columns id, title, text, metadata (JSON text of all other fields, or null).
+
+    Raises:
+        DataError: nothing is there, it holds no documents, or more than ``max_bad`` of it cannot be read.
+    """
+    if is_beir(path) or path.name == "corpus.jsonl":
+        return read_corpus(path / "corpus.jsonl" if path.is_dir() else path, faults, max_bad)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder.", hint="check the path.")
+    if files := document_files(path):
+        _tell_others(path, files)
+        rows = [
+            {"id": found.id, "title": found.title, "text": found.text, "metadata": None}
+            for found in parse_files(path, files, faults, max_bad)
+        ]
+        return pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA)
+    data = read_dataset(path, max_bad=max_bad)
+    if data.kind != "documents":
+        raise DataError(
+            f"{path}: holds {data.kind}, not documents.", hint="name documents: rows with a text, or files."
+        )
+    faults += data.faults
+    parts = [_typed(table) if _is_untyped(table) else table for table in data.splits.values()]
+    return _named(pa.concat_tables(parts)).select(CORPUS_SCHEMA.names)
+
+
+def _tell_others(path: Path, files: list[Path]) -> None:
+    """Files of other kinds in the same folder are no mistake, but a corpus that is not read may be one."""
+    if not path.is_dir():
+        return
+    taken = set(files)
+    others = Counter(
+        file.suffix.lower() or file.name for file in path.rglob("*") if file.is_file() and file not in taken
+    )
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(SHOWN))
+        more = ", ..." if len(others) > SHOWN else ""
+        logger.info("%s: %d files are read; of other kinds, not read: %s%s", path, len(files), kinds, more)
+
+
+def _named(table: pa.Table) -> pa.Table:
+    """Rows that were numbered by their reader are called by their file too: another file's rows have other ids."""
+    rows = zip(*(table[name].to_pylist() for name in ("id", "file", "line")), strict=True)
+    ids = [f"{Path(file).name}:{line}" if name == f"line-{line}" else name for name, file, line in rows]
+    return table.set_column(0, "id", pa.array(ids, pa.string()))
+
+
+def _is_untyped(table: pa.Table) -> bool:
+    return all(format_suffix(Path(file)) in UNTYPED for file in table["file"].unique().to_pylist())
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    """Metadata fields whose every value is a number, as numbers."""
+    rows = [json.loads(text) if text else {} for text in table["metadata"].to_pylist()]
+    names = {name for row in rows for name in row}
+    numeric = {name for name in names if all(_is_number(row[name]) for row in rows if row.get(name) not in (None, ""))}
+    typed = [
+        json.dumps(
+            {name: _number(value) if name in numeric else value for name, value in row.items()}, ensure_ascii=False
+        )
+        if row
+        else None
+        for row in rows
+    ]
+    return table.set_column(table.column_names.index("metadata"), "metadata", pa.array(typed, pa.string()))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a text is written as numbers are: no code with leading zeros, no telephone number with a plus, no nan."""
+    return isinstance(value, str) and NUMBER.fullmatch(value.strip()) is not None and math.isfinite(float(value))
+
+
+def _number(value: Any) -> Any:
+    if value in (None, ""):
+        return None
+    return int(value) if value.strip().lstrip("-").isdigit() else float(value)

@@ -1,0 +1,122 @@
+"""The base segment: documents and vectors with the cheapest kind of index that meets the recall asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from embedft.errors import ConfigError, DataError
+from embedft.index.approximate import Stage, Tuning, candidates_for, factory, tune
+from embedft.index.exact import Floats
+from embedft.index.lexical import Lexical
+from embedft.index.segment import FLAT, STAGE, VECTORS, WORDS, texts_of
+from embedft.index.settings import AUTO, Settings
+from embedft.index.storage import Documents
+from embedft.progress import progress
+
+BASE = "base"
+# Recall of 0.95 in fewer queries has an interval so wide that no index would meet it.
+FEWEST_QUERIES = 30
+
+Say = Callable[[str], None]
+
+
+def kinds_to_try(documents: int, dim: int, settings: Settings) -> list[str]:
+    """Kinds of index in the order in which they are tried: the one asked for, or those that fit size and memory.
+
+    Raises:
+        ConfigError: none fits the memory.
+    """
+    if settings.kind != AUTO:
+        return [settings.kind]
+    return candidates_for(documents, dim, memory=settings.memory)
+
+
+def write_base(
+    version: Path,
+    documents: pa.Table,
+    vectors: Path,
+    queries: Floats | None,
+    settings: Settings,
+    *,
+    say: Say,
+    show_progress: bool = False,
+) -> dict[str, Any]:
+    """Write the base segment into ``version / "base"``; gives its entry of the manifest.
+
+    Args:
+        version: the staged version.
+        documents: id, title, text, metadata.
+        vectors: a ``.npy`` file of their unit vectors, float32, in the same order; it is linked, not moved.
+        queries: vectors of held-out queries, (queries, dim); None where only exact search is to be tried.
+        settings: what is asked for.
+        say: is told which kinds were tried.
+        show_progress: on standard error.
+
+    Raises:
+        ConfigError: no kind meets the recall within the limits.
+        DataError: too few queries to state a recall.
+    """
+    folder = version / BASE
+    folder.mkdir()
+    Documents.write(documents, folder)
+    link_or_copy(vectors, folder / VECTORS)
+    opened: Floats = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+    stage, kind, tuning = fit_stage(opened, queries, settings, say=say, show_progress=show_progress)
+    if stage is not None:
+        stage.save(folder / STAGE)
+    if settings.lexical:
+        Lexical.write(texts_of(documents), folder / WORDS, language=settings.language)
+    return {
+        "folder": BASE,
+        "documents": len(opened),
+        "kind": kind,
+        "factory": factory(kind, *opened.shape),
+        "tuning": tuning.as_dict() if tuning else None,
+    }
+
+
+def fit_stage(
+    vectors: Floats, queries: Floats | None, settings: Settings, *, say: Say, show_progress: bool = False
+) -> tuple[Stage | None, str, Tuning | None]:
+    """The first kind of index that meets the recall, at its cheapest point; no stage where that is exact search.
+
+    Raises:
+        ConfigError: no kind meets the recall within the limits.
+        DataError: too few queries to state a recall.
+    """
+    best = []
+    for kind in kinds_to_try(len(vectors), vectors.shape[1], settings):
+        if kind == FLAT:
+            return None, FLAT, None
+        if queries is None or len(queries) < FEWEST_QUERIES:
+            raise DataError(
+                f"{0 if queries is None else len(queries)} queries are too few to tune an index on.",
+                hint=f"give at least {FEWEST_QUERIES} with --queries, or choose --kind flat.",
+            )
+        with progress(f"building {kind}", len(vectors), "vectors", enabled=show_progress) as advance:
+            stage = Stage.build(kind, vectors, seed=settings.seed, done=advance)
+        tuning = tune(stage, vectors, queries, k=settings.k, target=settings.recall, latency_ms=settings.latency_ms)
+        if tuning.chosen is not None:
+            return stage, kind, tuning
+        most = max(tuning.curve, key=lambda point: point.recall)
+        best.append(f"{kind} {most.recall:.3f} (at least {most.ci_low:.3f}, {most.latency_ms:.1f} ms a query)")
+        say(f"{kind} does not meet the recall of {settings.recall:g} within the limits: {best[-1]}")
+    raise ConfigError(
+        f"no index meets a recall@{settings.k} of {settings.recall:g} within the limits: {'; '.join(best)}.",
+        hint="ask for less --recall, give more --queries, allow more --memory or --latency, or choose --kind flat.",
+    )
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The file under another name: a hard link, or a copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
