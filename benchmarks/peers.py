@@ -1,22 +1,14 @@
-"""The systems that ``index.py`` compares, each behind the same few calls, and the process in which one of them runs.
+"""The systems that ``index.py`` compares, each behind the same few calls.
 
-    python benchmarks/peers.py SYSTEM build|sweep|time FOLDER --threads 2 [--point "[64]"]
+Only numpy is imported here; a system imports what it needs, and may run in another environment than embedft's.
 
-A process does one thing with one system and prints a line of JSON. It is held to ``--threads`` processors, so that no
-library can take more than its share. Only numpy is imported here; a system imports what it needs, and its process may
-be that of another environment.
-
-Settings that are not swept: graphs have 32 links a node (64 in the lowest layer), as FAISS' HNSW32; the effort of
-construction is each library's own default (FAISS 40, hnswlib 200, usearch 128, LanceDB 300 with 20 links).
+Settings that are not swept: graphs have 32 links a node (64 in the lowest layer), as FAISS' HNSW32, LanceDB's its own
+20; the effort of construction is each library's default (FAISS 40, hnswlib 200, usearch 128, LanceDB 300).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +19,7 @@ LINKS = 32
 # Efforts of all systems rise by about a fifth.
 EFFORTS = sorted({round(10 * 1.2**step) for step in range(34)})
 PROBES = sorted({round(1.2**step) for step in range(40)})
-# More effort is not tried once so many steps together gained less recall than this ...
-STEPS, LEAST_GAIN = 6, 0.001
-# ... nor once a batch takes so many times as long as the fastest one that met the target.
-TOO_SLOW = 3.0
-SINGLE_QUERIES = 200
-BATCHES = 3
-DOCUMENTS = "documents.npy"
+OURS = "embedft"
 
 Point = list[float]
 
@@ -281,4 +267,15 @@ PEERS: dict[str, tuple[type[System], tuple[str, ...]]] = {
     "LanceDB IVF_PQ": (Lancedb, ("IVF_PQ",)),
     "LanceDB IVF_HNSW_SQ": (Lancedb, ("IVF_HNSW_SQ",)),
 }
-OURS = "embedft"
+
+
+def system(name: str, folder: Path, documents: np.ndarray, threads: int) -> System:
+    """The system of that name: of ``PEERS``, or ``embedft`` and ``auto`` or a kind of index.
+
+    Raises:
+        ImportError: its library is not installed.
+    """
+    if name.startswith(OURS):
+        return Embedft(folder, documents, threads, name.removeprefix(OURS).strip())
+    made, arguments = PEERS[name]
+    return made(folder, documents, threads, *arguments)

@@ -70,7 +70,9 @@ def _tell_others(path: Path, files: list[Path]) -> None:
         return
     taken = set(files)
     others = Counter(
-        file.suffix.lower() or file.name for file in path.rglob("*") if file.is_file() and file not in taken
+        file.suffix.lower() or file.name
+        for file in path.rglob("*")
+        if file.is_file() and file not in taken and not any(part[0] == "." for part in file.relative_to(path).parts)
     )
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(SHOWN))

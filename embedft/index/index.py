@@ -295,8 +295,10 @@ class Index:
         Raises:
             DataError: ``ids`` is a string or empty.
             ArtifactError: another process writes, or the index is damaged.
+            WrongModelError: the index was given to another model since; nothing is deleted.
             DiskFullError: the disk ran full; the index is as it was.
         """
+        self.refresh()
         return self._after(writing.delete(self.path, ids))
 
     def compact(self, *, show_progress: bool = False) -> Change:

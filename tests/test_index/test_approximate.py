@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedft.errors import ArtifactError, DataError
 from embedft.index import exact_search
-from embedft.index.approximate import KINDS, Point, Stage, approximate_search, recall_of
+from embedft.index.approximate import KINDS, Point, Stage, approximate_search, recall_of, set_threads, threads
 
 STAGES = [name for name, kind in KINDS.items() if kind is not None]
 SIZE, DIM, CENTRES = 3000, 64, 30
@@ -21,6 +21,15 @@ GOOD = {"hnsw": Point(64, 1), "hnsw-fp16": Point(64, 1), "hnsw-sq8": Point(64, 4
 GOOD |= {"ivf-pq": Point(16, 32), "ivf-rabitq": Point(16, 32), "truncated": Point(64, 32), "binary": Point(0, 32)}
 # A point at which nothing is left out: every list or node, and every vector a candidate.
 ALL = Point(SIZE, SIZE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """OpenMP's threads wait for each other without sleeping: on a busy machine two of them are slower than one."""
+    before = threads()
+    set_threads(1)
+    yield
+    set_threads(before)
 
 
 def unit(rng, rows, dim=DIM):

@@ -7,9 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedft.errors import ConfigError
-from embedft.index.approximate import KINDS, Point, Stage, candidates_for, estimate_bytes, factory
+from embedft.index.approximate import KINDS, Point, Stage, candidates_for, estimate_bytes, factory, set_threads, threads
 
 STAGES = [name for name, kind in KINDS.items() if kind is not None]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """OpenMP's threads wait for each other without sleeping: on a busy machine two of them are slower than one."""
+    before = threads()
+    set_threads(1)
+    yield
+    set_threads(before)
 
 
 def unit(rng, rows, dim):

@@ -72,8 +72,7 @@ def approximate_search(
     possible = stage.size if allowed is None else int(np.count_nonzero(allowed))
     if possible == stage.size:
         allowed = None
-    scores = np.full((len(queries), k), -np.inf, np.float32)
-    rows = np.full((len(queries), k), -1, np.int64)
+    scores, rows = _nothing(len(queries), k)
     if not possible:
         return scores, rows
     exactly = allowed is not None and possible <= max(exact_rows, k)
@@ -106,11 +105,14 @@ def _check(stage: Stage, vectors: Floats, queries: Floats, k: int, allowed: Flag
         )
 
 
+def _nothing(queries: int, k: int) -> tuple[Floats, Rows]:
+    return np.full((queries, k), -np.inf, np.float32), np.full((queries, k), -1, np.int64)
+
+
 def _through_stage(
     stage: Stage, vectors: Floats, queries: Floats, k: int, point: Point, allowed: Flags | None, possible: int
 ) -> tuple[Floats, Rows]:
-    scores = np.full((len(queries), k), -np.inf, np.float32)
-    rows = np.full((len(queries), k), -1, np.int64)
+    scores, rows = _nothing(len(queries), k)
     left = np.arange(len(queries))
     enough = min(point.candidates(k), possible)
     for width, wider in _searches(stage, k, point, possible):
@@ -118,6 +120,8 @@ def _through_stage(
         # Without a filter fewer candidates than wanted (IVF, whose lists ran out) will do if they are k.
         least = enough if allowed is not None else min(k, possible)
         done = (candidates >= 0).sum(axis=1) >= least
+        if len(left) == len(queries) and done.all():
+            return _ranked(vectors, queries, candidates, k)
         finished = left[done]
         scores[finished], rows[finished] = _ranked(vectors, queries[finished], candidates[done], k)
         left = left[~done]
@@ -168,6 +172,8 @@ def _ranked(vectors: Floats, queries: Floats, candidates: Rows, k: int) -> tuple
     scores = _inner_products(vectors, queries, rows)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    if rows.shape[1] == k:
+        return scores, rows
     missing = ((0, 0), (0, k - rows.shape[1]))
     return np.pad(scores, missing, constant_values=-np.inf), np.pad(rows, missing, constant_values=-1)
 

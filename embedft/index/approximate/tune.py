@@ -38,7 +38,7 @@ FEWEST_QUERIES = 10
 PILOT_SHARE, MOST_PILOTS = 0.2, 200
 # Queries that are timed one by one.
 TIMED = 40
-# Steps of a grid of effort, each about 1.4 times the one before; both go on from there by doubling.
+# Steps of a grid of effort, each about 1.4 times the one before, the last ones twice.
 GRAPH_EFFORTS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
 LIST_EFFORTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 # More effort is not tried once two steps together gained less than this: what is missing is lost to the codes.

@@ -1,0 +1,133 @@
+"""Documents to index, out of every kind of source."""
+
+import json
+import logging
+
+import pytest
+from conftest import GARDEN
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedft.data import read_indexable
+from embedft.data.corpus import _is_number, _number
+from embedft.errors import DataError
+
+
+def read(path):
+    """The rows of a source with their metadata, and what was left out."""
+    faults = []
+    rows = read_indexable(path, faults).to_pylist()
+    for row in rows:
+        row["metadata"] = json.loads(row["metadata"]) if row["metadata"] else {}
+    return rows, faults
+
+
+def test_a_beir_folder_and_its_corpus_file_are_the_same_corpus():
+    assert read(GARDEN) == read(GARDEN / "corpus.jsonl")
+    assert len(read(GARDEN)[0]) == 48
+
+
+def test_rows_keep_their_ids_titles_and_other_fields(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "title": "T", "text": "ferns", "year": 2020, "tags": ["x"]}\n')
+    rows, faults = read(tmp_path / "c.jsonl")
+    assert rows == [{"id": "a", "title": "T", "text": "ferns", "metadata": {"year": 2020, "tags": ["x"]}}]
+    assert faults == []
+
+
+def test_columns_of_numbers_are_numbers_and_codes_stay_text(tmp_path):
+    (tmp_path / "c.csv").write_text(
+        "id,text,year,price,code,phone,mixed,empty\n"
+        "1,ferns,2019,1.50,007,+49123,5,\n"
+        "2,moss,2020,,12,+49124,five,\n"
+        "3,mint,-1,1e3,13,+49125,6,\n"
+    )
+    assert [row["metadata"] for row in read(tmp_path / "c.csv")[0]] == [
+        {"year": 2019, "price": 1.5, "code": "007", "phone": "+49123", "mixed": "5", "empty": None},
+        {"year": 2020, "price": None, "code": "12", "phone": "+49124", "mixed": "five", "empty": None},
+        {"year": -1, "price": 1000.0, "code": "13", "phone": "+49125", "mixed": "6", "empty": None},
+    ]
+
+
+@given(st.one_of(st.integers(-(10**20), 10**20), st.floats(allow_nan=False, allow_infinity=False)))
+def test_a_number_is_read_as_it_was_written(value):
+    assert _is_number(repr(value))
+    assert _number(repr(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "1_000", "00", "01", "-", "1.", "0x10", "1e999", "٣", "1,5", "+5"])  # noqa: RUF001
+def test_what_people_do_not_write_for_a_number_is_text(text):
+    assert not _is_number(text)
+
+
+def test_values_of_json_keep_their_types(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"id": "1", "text": "ferns", "year": "2019"}\n')
+    assert read(tmp_path / "c.jsonl")[0][0]["metadata"] == {"year": "2019"}
+
+
+def test_rows_without_ids_of_several_files_do_not_replace_one_another(tmp_path):
+    (tmp_path / "one.csv").write_text("text,year\nferns,2019\nmoss,2020\n")
+    (tmp_path / "two.csv").write_text("text,year\nmint,2021\n")
+    rows = read(tmp_path)[0]
+    assert {row["id"]: (row["text"], row["metadata"]) for row in rows} == {
+        "one.csv:2": ("ferns", {"year": 2019}),
+        "one.csv:3": ("moss", {"year": 2020}),
+        "two.csv:2": ("mint", {"year": 2021}),
+    }
+    # The same names where a file is read alone: what is added later replaces its own rows and no others.
+    assert [row["id"] for row in read(tmp_path / "two.csv")[0]] == ["two.csv:2"]
+
+
+def test_ids_of_the_files_are_kept_even_where_one_stands_twice(tmp_path):
+    (tmp_path / "c.csv").write_text("id,text\na,ferns\na,moss\nb,mint\n")
+    assert [row["id"] for row in read(tmp_path / "c.csv")[0]] == ["a", "a", "b"]
+
+
+def test_a_folder_of_markdown_and_html_gives_a_document_a_file(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.md").write_text("# Ferns\n\nThey like *shade*.\n")
+    (tmp_path / "sub" / "b.html").write_text("<title>Moss</title><body><p>It is soft.</p><script>no()</script>")
+    rows, faults = read(tmp_path)
+    assert [(row["id"], row["title"]) for row in rows] == [("a.md", "Ferns"), ("sub/b.html", "Moss")]
+    assert "They like shade." in rows[0]["text"]
+    assert rows[1]["text"] == "It is soft."
+    assert faults == []
+    assert read(tmp_path / "a.md")[0] == rows[:1]
+
+
+def test_files_of_other_kinds_in_a_folder_are_named(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("embedft"), "propagate", True)
+    for name in ("a.md", "b.docx", "c.docx", "rows.csv", ".hidden"):
+        (tmp_path / name).write_text("text\n")
+    with caplog.at_level(logging.INFO, logger="embedft"):
+        assert len(read(tmp_path)[0]) == 1
+    assert "1 files are read; of other kinds, not read: 2 .docx, 1 .csv" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_a_fault_like_a_bad_row(tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02}.txt").write_text("ferns")
+    (tmp_path / "empty.txt").write_text("")
+    rows, faults = read(tmp_path)
+    assert len(rows) == 30
+    assert [fault.found for fault in faults] == ["empty.txt"]
+    lines = ['{"id": "%d", "text": "ferns"}' % number for number in range(30)]
+    (tmp_path / "c.jsonl").write_text("\n".join([*lines, '{"id": "x", "text": 5}']))
+    assert len(read(tmp_path / "c.jsonl")[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("nothing.md", None, "no such file or folder"),
+        ("corpus.jsonl", None, "no such file"),
+        ("pairs.csv", "anchor,positive\nq,a\n", "holds pairs, not documents"),
+        ("empty.csv", "", "is empty"),
+        ("empty.txt", "", "no text"),
+    ],
+)
+def test_what_holds_no_documents_is_refused(tmp_path, name, content, found):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=found) as caught:
+        read(tmp_path / name)
+    assert caught.value.hint

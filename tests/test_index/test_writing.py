@@ -1,0 +1,319 @@
+"""Building and changing an index: each call publishes one whole version, or nothing."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from index_cases import SENTENCES, Vectors, assert_hits, publish_scattered, scattered, table
+
+from embedft.errors import ArtifactError, ConfigError, DataError
+from embedft.index import Index, exact_search, writing
+from embedft.index.approximate import recall_of
+from embedft.index.base import kinds_to_try
+from embedft.index.canaries import FILE as CANARIES
+from embedft.index.held_out import TEXTS as QUERY_TEXTS
+from embedft.index.segment import write_vectors
+from embedft.index.settings import Settings
+from embedft.index.snapshot import Snapshot
+from embedft.index.storage import check_files, versions
+from embedft.index.verifying import verify
+
+TARGET, COUNT = 0.9, 1000
+TEXTS = {f"s{number}": text for number, text in enumerate(SENTENCES[:8])}
+
+
+@pytest.fixture(scope="module")
+def vectors(encoder):
+    return Vectors(encoder)
+
+
+@pytest.fixture(scope="module", params=["hnsw-sq8", "ivf-sq8"])
+def approximate(request, tmp_path_factory, encoder):
+    """Path of an approximate index that no test changes, and its vectors."""
+    folder = tmp_path_factory.mktemp(request.param)
+    made, _ = publish_scattered(folder / "idx", encoder, folder, count=COUNT, kind=request.param, recall=TARGET)
+    return folder / "idx", made
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, encoder):
+    path = tmp_path_factory.mktemp("writing") / "idx"
+    Index.build(table(TEXTS), encoder, path)
+    return path
+
+
+@pytest.fixture
+def path(published, tmp_path):
+    """An index of eight sentences, to be changed."""
+    return shutil.copytree(published, tmp_path / "idx")
+
+
+def say(_message):
+    pass
+
+
+def inodes(path):
+    return {file.relative_to(path).as_posix(): file.stat().st_ino for file in path.rglob("*") if file.is_file()}
+
+
+def test_the_recall_that_was_asked_for_holds_for_other_queries(approximate, encoder):
+    path, vectors = approximate
+    others = scattered(encoder, 300, seed=9)
+    found = Index.open(path, encoder).search_vectors(others)
+    scores = np.array([[hit.score for hit in hits] for hits in found])
+    assert recall_of(scores, exact_search(others, vectors, 10)[0]).mean() >= TARGET
+
+
+def test_the_manifest_states_the_recall_that_verify_finds_again(approximate, encoder):
+    path, _ = approximate
+    (base,) = Snapshot.open(path).manifest["segments"]
+    chosen = base["tuning"]["chosen"]
+    assert TARGET <= chosen["ci_low"] <= chosen["recall"] <= 1
+    assert base["kind"] in str(path)
+    found = verify(path, encoder)
+    assert found.problems == []
+    assert found.documents == COUNT
+    assert found.canary == pytest.approx(1, abs=1e-5)
+    assert (found.recall["at"], found.recall["stated"]) == (10, chosen["recall"])
+    assert found.recall["value"] >= TARGET
+
+
+def test_exact_search_of_an_approximate_index_is_that_of_numpy(approximate, encoder):
+    path, vectors = approximate
+    others = scattered(encoder, 20, seed=9)
+    for hits, row in zip(Index.open(path, encoder).search_vectors(others, 5, exact=True), others @ vectors.T, strict=True):
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(row)[::-1][:5], atol=1e-5)
+
+
+def test_scores_of_an_approximate_index_are_exact_and_documents_belong_to_them(approximate, encoder):
+    path, vectors = approximate
+    others = scattered(encoder, 20, seed=9)
+    for hits, query in zip(Index.open(path, encoder).search_vectors(others), others, strict=True):
+        for hit in hits:
+            row = int(hit.id[1:])
+            assert hit.text.endswith(f"number{row}")
+            assert hit.score == pytest.approx(float(vectors[row] @ query), abs=1e-5)
+
+
+def test_a_filter_of_an_approximate_index_loses_nothing(approximate, encoder):
+    path, vectors = approximate
+    others = scattered(encoder, 20, seed=9)
+    expected = np.sort(others @ vectors[1::2].T, axis=1)[:, ::-1][:, :10]
+    found = Index.open(path, encoder).search_vectors(others, filter="parity=1")
+    np.testing.assert_allclose([[hit.score for hit in hits] for hits in found], expected, atol=1e-5)
+
+
+def test_compacting_tunes_again_on_the_same_queries(approximate, tmp_path, encoder, vectors):
+    path = shutil.copytree(approximate[0], tmp_path / "idx")
+    index = Index.open(path, encoder)
+    index.delete([f"d{number}" for number in range(0, COUNT, 4)])
+    index.add([{"id": "new", "text": SENTENCES[0]}])
+    assert [entry["kind"] for entry in index.manifest["segments"]][1:] == ["flat"]
+    before = (path / "versions" / "000003" / QUERY_TEXTS).read_bytes()
+    assert index.compact().documents == len(index) == COUNT * 3 // 4 + 1
+    (base,) = index.manifest["segments"]
+    assert (base["documents"], base["kind"] in str(approximate[0])) == (len(index), True)
+    assert base["tuning"]["chosen"]["ci_low"] >= TARGET
+    assert (path / "versions" / "000004" / QUERY_TEXTS).read_bytes() == before
+    assert verify(path, encoder).problems == []
+    assert index.search([SENTENCES[0]], k=1)[0][0].id == "new"
+
+
+def test_a_recall_out_of_reach_is_refused_and_leaves_no_version(tmp_path, encoder):
+    path = tmp_path / "idx"
+    with pytest.raises(ConfigError, match=r"no index meets a recall@10 of 1 within.*hnsw-sq8"):
+        publish_scattered(path, encoder, tmp_path, count=300, kind="hnsw-sq8", recall=1)
+    assert not path.exists()
+    publish_scattered(path, encoder, tmp_path, count=300, kind="flat", recall=1)
+    before = inodes(path)
+    with pytest.raises(ConfigError):
+        publish_scattered(path, encoder, tmp_path, count=300, kind="hnsw-sq8", recall=1, force=True)
+    assert inodes(path) == before
+
+
+def test_too_few_queries_to_state_a_recall_are_refused(tmp_path, encoder):
+    with pytest.raises(DataError, match="12 queries are too few"):
+        publish_scattered(tmp_path / "idx", encoder, tmp_path, count=300, kind="ivf-sq8", queries=SENTENCES[:12])
+
+
+def test_without_queries_sentences_of_the_documents_are_taken_and_said(tmp_path, encoder):
+    _, said = publish_scattered(tmp_path / "idx", encoder, tmp_path, count=300, kind="binary", recall=0.1, queries=None)
+    assert said == ["no queries given: recall is measured with 300 sentences of the documents."]
+    lines = (tmp_path / "idx" / "versions" / "000001" / QUERY_TEXTS).read_text().splitlines()
+    assert [json.loads(line)["given"] for line in lines] == [False] * 300
+
+
+def test_a_failed_compaction_leaves_the_index_as_it_was(approximate, tmp_path, encoder):
+    path = shutil.copytree(approximate[0], tmp_path / "idx")
+    writing.delete(path, [f"d{number}" for number in range(5, COUNT)])
+    before = inodes(path)
+    with pytest.raises(DataError, match="5 vectors are too few"):
+        writing.compact(path, encoder, say=say)
+    assert inodes(path) == before
+    assert not (path / ".building").exists()
+
+
+@pytest.mark.parametrize(("documents", "first"), [(100, "flat"), (20_000, "flat"), (1_000_000, "hnsw-fp16")])
+def test_the_kind_is_chosen_by_size_unless_it_is_asked_for(documents, first):
+    assert kinds_to_try(documents, 384, Settings())[0] == first
+    assert kinds_to_try(documents, 384, Settings(kind="ivf-pq")) == ["ivf-pq"]
+
+
+def test_a_change_says_what_it_came_to(path, encoder):
+    added = writing.add(path, table({"s0": "Nobody sleeps.", "new": "A new one."}), encoder)
+    assert (added.documents, added.added, added.replaced) == (9, 1, 1)
+    deleted = writing.delete(path, ["s1", "gone", "s1", "new"])
+    assert (deleted.documents, deleted.deleted, deleted.missing) == (7, 2, ("gone",))
+    assert writing.compact(path, encoder, say=say).documents == 7
+
+
+def test_an_added_document_replaces_the_one_of_its_id(path, encoder, vectors):
+    writing.add(path, table({"s0": "Nobody sleeps.", "new": "A new one."}), encoder)
+    writing.add(path, table({"new": "A newer one.", "s3": SENTENCES[0]}), encoder)
+    texts = TEXTS | {"s0": "Nobody sleeps.", "new": "A newer one.", "s3": SENTENCES[0]}
+    for query in ("Who sleeps?", "new"):
+        assert_hits(Index.open(path, encoder).search([query])[0], query, texts, 10, vectors)
+
+
+def test_deleting_what_is_not_there_publishes_nothing(path):
+    before = inodes(path)
+    assert writing.delete(path, ["gone", "\ud800"]).missing == ("gone", "\ud800")
+    assert inodes(path) == before
+
+
+@pytest.mark.parametrize("ids", ["s0", [], [0], [None]])
+def test_ids_that_are_no_list_of_strings_are_refused(path, ids):
+    with pytest.raises(DataError, match="the ids to delete"):
+        writing.delete(path, ids)
+
+
+def test_an_index_whose_documents_are_all_deleted_finds_nothing_and_takes_new_ones(path, encoder):
+    index = Index.open(path, encoder)
+    index.delete(list(TEXTS))
+    assert len(index) == 0
+    assert index.search(["roses"], hybrid=True) == index.search(["roses"], exact=True) == [[]]
+    with pytest.raises(DataError, match="no documents"):
+        index.compact()
+    assert verify(path, encoder).problems == []
+    index.add([{"id": "s0", "text": "again"}])
+    assert [hit.text for hit in index.search(["roses"])[0]] == ["again"]
+    index.compact()
+    assert [hit.text for hit in index.search(["roses"], hybrid=True)[0]] == ["again"]
+
+
+def test_compacting_changes_no_hit_and_leaves_one_segment_without_gaps(path, encoder):
+    index = Index.open(path, encoder)
+    index.add([{"id": f"n{number}", "text": text, "n": number} for number, text in enumerate(SENTENCES[8:12])])
+    index.delete(["s2", "n1"])
+    asked = ["roses", "bread in winter"]
+    before = index.search(asked, k=20), index.search(asked, filter="n>=1")
+    index.compact()
+    after = index.search(asked, k=20), index.search(asked, filter="n>=1")
+    for old, new in zip(sum(before, []), sum(after, []), strict=True):
+        assert [(hit.id, hit.text, hit.metadata) for hit in new] == [(hit.id, hit.text, hit.metadata) for hit in old]
+        assert [hit.score for hit in new] == pytest.approx([hit.score for hit in old], abs=1e-6)
+    (base,) = index.manifest["segments"]
+    assert base["documents"] == len(index) == 10
+    assert "deleted.npy" not in index.manifest["files"]
+
+
+def test_many_small_additions_make_few_segments(path, encoder):
+    for number in range(12):
+        writing.add(path, table({f"n{number}": SENTENCES[number]}), encoder)
+        further = Snapshot.open(path).manifest["segments"][1:]
+        assert len(further) <= math.log2(number + 1) + 1
+        assert sum(entry["documents"] for entry in further) == number + 1
+    snapshot = Snapshot.open(path)
+    assert sorted(snapshot.live_documents()["id"].to_pylist()) == sorted([*TEXTS, *(f"n{n}" for n in range(12))])
+    assert verify(path, encoder).problems == []
+
+
+def test_replacing_one_document_again_and_again_keeps_one_row_of_it(path, encoder):
+    for number in range(5):
+        writing.add(path, table({"one": SENTENCES[number]}), encoder)
+    snapshot = Snapshot.open(path)
+    assert [entry["documents"] for entry in snapshot.manifest["segments"]] == [8, 1]
+    assert len(snapshot) == 9
+
+
+def test_what_did_not_change_is_a_link_and_keeps_its_checksum(path, encoder):
+    before = Snapshot.open(path).manifest["files"]
+    writing.add(path, table({"new": "A new one."}), encoder)
+    writing.delete(path, ["s0"])
+    old, new = inodes(path / "versions" / "000002"), inodes(path / "versions" / "000003")
+    base = [name for name in before if name.startswith("base/")]
+    assert [new[name] for name in [*base, CANARIES]] == [old[name] for name in [*base, CANARIES]]
+    files = Snapshot.open(path).manifest["files"]
+    assert {name: files[name] for name in base} == {name: before[name] for name in base}
+    assert check_files(path) == []
+
+
+@pytest.mark.parametrize(
+    ("documents", "found"),
+    [
+        (table({}), "no documents"),
+        (pa.table({"id": ["a", "b", "a"], "text": ["x", "y", "z"]}), "'a' stands twice"),
+        (pa.table({"id": pa.array(["a", None, None]), "text": ["x", "y", "z"]}), "document 1 has no id"),
+    ],
+)
+def test_documents_that_cannot_be_told_apart_are_refused_before_they_are_embedded(path, tmp_path, documents, found):
+    # No encoder: it is not asked.
+    for act in (lambda: writing.add(path, documents, None), lambda: Index.build(documents, None, tmp_path / "new")):
+        with pytest.raises(DataError, match=found):
+            act()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_taken_path_is_refused_before_anything_is_embedded(path):
+    with pytest.raises(ArtifactError, match="there already"):
+        Index.build(["a"], None, path)
+
+
+def test_an_index_is_replaced_only_when_told_and_the_old_version_is_kept(path, encoder):
+    rebuilt = Index.build(["a", "b"], encoder, path, force=True)
+    assert len(rebuilt) == 2
+    assert [(version["number"], version["current"]) for version in versions(path)] == [(1, False), (2, True)]
+
+
+def test_as_many_versions_are_kept_as_were_asked_for_through_every_change(tmp_path, encoder):
+    index = Index.build(table(TEXTS), encoder, tmp_path / "idx", keep=3)
+    index.add([{"id": "x", "text": "new"}])
+    index.compact()
+    index.delete(["x"])
+    assert [version["number"] for version in versions(index.path)] == [2, 3, 4]
+
+
+def test_a_second_writer_is_told_so_and_the_first_goes_on(path, encoder):
+    with writing.writing(path):
+        for change in (
+            lambda: writing.add(path, table({"x": "y"}), encoder),
+            lambda: writing.delete(path, ["s0"]),
+            lambda: writing.compact(path, encoder, say=say),
+            lambda: Index.build(["a"], encoder, path, force=True),
+        ):
+            with pytest.raises(ArtifactError, match="another process writes"):
+                change()
+        assert len(Index.open(path, encoder)) == 8
+    assert writing.delete(path, ["s0"]).deleted == 1
+
+
+def test_what_an_unfinished_build_of_other_documents_left_is_not_taken_over(tmp_path, encoder, vectors):
+    building = tmp_path / "idx" / ".building"
+    building.mkdir(parents=True)
+    (building / "plan.json").write_text('{"texts": "others"}')
+    np.save(building / "vectors.npy", np.eye(8, 384, dtype=np.float32))
+    index = Index.build(table(TEXTS), encoder, tmp_path / "idx")
+    assert_hits(index.search(["roses"])[0], "roses", TEXTS, 10, vectors)
+    assert not building.exists()
+
+
+def test_a_file_of_vectors_is_written_anew_and_not_through_its_links(tmp_path):
+    blocks = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    write_vectors(tmp_path / "published.npy", (6, 2), blocks)
+    (tmp_path / "vectors.npy").hardlink_to(tmp_path / "published.npy")
+    write_vectors(tmp_path / "vectors.npy", (2, 2), -blocks[:1])
+    np.testing.assert_array_equal(np.load(tmp_path / "published.npy"), blocks.reshape(6, 2))
+    np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy"), -blocks[0])
