@@ -6,9 +6,10 @@
 
 Half of the queries tune: each system is swept over its own dials, and the fastest point whose recall on them reaches
 0.95 is taken. Recall and speed are measured on the other half. ``embedft auto`` is what a user of ``embedft index``
-gets: the kind is chosen, and its point is the fastest whose *lower bound* of recall reaches 0.95, so it aims higher than
-the others; the rows of single kinds are swept like the peers. Every build, sweep and timing is a process of its own on
-the same processors (``trial.py``); timings take turns in rounds. Disk counts the vectors where a search needs them.
+gets: the kind is chosen, and its point is the fastest whose *lower bound* of recall reaches 0.95, so it aims higher
+than the others, and its seconds of building include the tuning; the rows of single kinds are swept like the peers.
+Every build, sweep and timing is a process of its own on the same processors (``trial.py``); timings take turns in
+rounds. Disk counts the vectors where a search needs them.
 
 Without ``--vectors`` the vectors are synthetic, as ``synthetic`` says.
 

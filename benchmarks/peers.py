@@ -6,6 +6,9 @@ Settings that are not swept: graphs have 32 links a node (64 in the lowest layer
 20; the effort of construction is each library's default (FAISS 40, hnswlib 200, usearch 128, LanceDB 300).
 """
 
+# Methods of the systems say once what they do, in ``System``.
+# ruff: noqa: D102
+
 from __future__ import annotations
 
 import json

@@ -169,7 +169,8 @@ def of_size(size: int, rounds: int, bandwidth: float) -> dict[str, dict[str, dic
             print(
                 f"{size:9,} x {count:5} queries: {name:22} {1000 * row['median']:9.1f} ms "
                 f"[{1000 * row['min']:.1f} .. {1000 * row['max']:.1f}] {row['times_faiss_flat']:6.2f} x FAISS flat, "
-                f"{row['gb_per_s']:6.1f} GB/s ({row['of_bandwidth']:.2f} of memory's), equal hits {row['equal_hits']:.4f}",
+                f"{row['gb_per_s']:6.1f} GB/s ({row['of_bandwidth']:.2f} of memory's), "
+                f"equal hits {row['equal_hits']:.4f}",
                 flush=True,
             )
     return table

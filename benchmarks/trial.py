@@ -68,6 +68,8 @@ def sweep(trial: System, folder: Path) -> dict[str, Any]:
     met: list[tuple[float, Point, float]] = []
     best, tried = 0.0, 0
     lines = trial.lines()
+    # Exact search has no dial, and what embedft tuned by itself is taken as it is.
+    fixed = len(lines) == len(lines[0]) == 1
     trial.search(queries, lines[0][0])  # reads the files, starts the threads
     for line in lines:
         seen: list[float] = []
@@ -81,8 +83,7 @@ def sweep(trial: System, folder: Path) -> dict[str, Any]:
             saturated = len(seen) > STEPS and seen[-1] - seen[-1 - STEPS] < LEAST_GAIN
             if saturated or (met and seconds > TOO_SLOW * min(met)[0]):
                 break
-    # What embedft tuned by itself is taken as it is.
-    if not met and not (len(lines) == len(lines[0]) == 1):
+    if not met and not fixed:
         return {"point": None, "tuning_recall": best, "tried": tried}
     _, point, recall = min(met) if met else (0.0, lines[0][0], best)
     of_others = recalls(folder, OTHERS, trial.documents, trial.search(others, point))

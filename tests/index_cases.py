@@ -1,6 +1,7 @@
 """Small indexes, approximate ones of made vectors, and what a search of them must find: for the tests of the index."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +56,14 @@ def table(texts, metadata=None):
 def scattered(encoder, count, seed=0, noise=0.9):
     """Made unit vectors around those of the sentences as queries, so that queries have neighbours: (count, dim)."""
     rng = np.random.default_rng(seed)
-    centres = encoder.encode_queries(SENTENCES)[rng.integers(len(SENTENCES), size=count)]
+    centres = _asked(encoder)[rng.integers(len(SENTENCES), size=count)]
     vectors = centres + noise / np.sqrt(encoder.dim) * rng.standard_normal((count, encoder.dim))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@cache
+def _asked(encoder):
+    return encoder.encode_queries(SENTENCES)
 
 
 def publish_scattered(path, encoder, folder, *, count=2000, seed=0, queries=SENTENCES, force=False, **settings):

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedft.errors import ConfigError, DataError
-from embedft.index.approximate import Stage, Tuning, candidates_for, factory, tune
+from embedft.index.approximate import Stage, Tuning, candidates_for, factory, mean_lower_bound, tune
 from embedft.index.exact import Floats
 from embedft.index.lexical import Lexical
 from embedft.index.segment import FLAT, STAGE, VECTORS, WORDS, texts_of
@@ -21,8 +21,10 @@ from embedft.index.storage import Documents
 from embedft.progress import progress
 
 BASE = "base"
-# Recall of 0.95 in fewer queries has an interval so wide that no index would meet it.
-FEWEST_QUERIES = 30
+# Of the queries that tuning has, the share that is left for the bound.
+BOUND_SHARE = 0.8
+# Numbers of queries that a message suggests; a recall of 0.999 needs about 5,200.
+SUGGESTED = (130, 300, 700, 1500, 3000, 7000, 20_000)
 
 Say = Callable[[str], None]
 
@@ -95,11 +97,7 @@ def fit_stage(
     for kind in kinds_to_try(len(vectors), vectors.shape[1], settings):
         if kind == FLAT:
             return None, FLAT, None
-        if queries is None or len(queries) < FEWEST_QUERIES:
-            raise DataError(
-                f"{0 if queries is None else len(queries)} queries are too few to tune an index on.",
-                hint=f"give at least {FEWEST_QUERIES} with --queries, or choose --kind flat.",
-            )
+        queries = _enough(queries, settings.recall)
         with progress(f"building {kind}", len(vectors), "vectors", enabled=show_progress) as advance:
             stage = Stage.build(kind, vectors, seed=settings.seed, done=advance)
         tuning = tune(stage, vectors, queries, k=settings.k, target=settings.recall, latency_ms=settings.latency_ms)
@@ -112,6 +110,32 @@ def fit_stage(
         f"no index meets a recall@{settings.k} of {settings.recall:g} within the limits: {'; '.join(best)}.",
         hint="ask for less --recall, give more --queries, allow more --memory or --latency, or choose --kind flat.",
     )
+
+
+def _enough(queries: Floats | None, target: float) -> Floats:
+    """The queries, if a recall of ``target`` can be shown with them at all.
+
+    Raises:
+        DataError: even without a miss its lower bound would be below.
+    """
+    count = 0 if queries is None else len(queries)
+    if queries is None or not _shows(count, target):
+        needed = queries_needed(target)
+        more = f"give {needed:,} with --queries, " if needed else ""
+        raise DataError(
+            f"{count} queries are too few to show a recall of {target:g}, even if none of them misses a hit.",
+            hint=f"{more}ask for less --recall, or choose --kind flat.",
+        )
+    return queries
+
+
+def queries_needed(target: float) -> int | None:
+    """About how many queries can show a recall of ``target`` if none of them misses a hit; None if no number can."""
+    return next((number for number in SUGGESTED if _shows(number, target)), None)
+
+
+def _shows(count: int, target: float) -> bool:
+    return mean_lower_bound(np.ones(int(BOUND_SHARE * count))) >= target
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -21,11 +21,11 @@ import pyarrow as pa
 from embedft.artifacts import disk_errors, write_json
 from embedft.encoder import Encoder, Vectors
 from embedft.errors import DataError
-from embedft.index.base import kinds_to_try, write_base
+from embedft.index.base import kinds_to_try, queries_needed, write_base
 from embedft.index.canaries import FILE as CANARIES
 from embedft.index.canaries import write_canaries
+from embedft.index.held_out import COUNT, queries_of, read_queries, write_queries
 from embedft.index.held_out import TEXTS as QUERY_TEXTS
-from embedft.index.held_out import queries_of, read_queries, write_queries
 from embedft.index.identity import described, require_same
 from embedft.index.segment import FLAT, VECTORS, texts_of, write_vectors
 from embedft.index.settings import Settings
@@ -180,7 +180,8 @@ def publish_base(
     """
     needed = kinds_to_try(documents.num_rows, encoder.dim, settings)[0] != FLAT
     if queries is None and needed:
-        queries = queries_of(documents, seed=settings.seed), False
+        count = max(COUNT, 2 * (queries_needed(settings.recall) or 0))
+        queries = queries_of(documents, count, settings.seed), False
         say(f"no queries given: recall is measured with {len(queries[0])} sentences of the documents.")
     encoded = encoder.encode_queries(queries[0]) if queries else None
     with new_version(path, force=force, keep=settings.keep, hold=hold) as staged:
