@@ -74,8 +74,8 @@ def synthetic(size: int, queries: int, seed: int) -> tuple[np.ndarray, np.ndarra
     return vectors[:size], vectors[size:]
 
 
-def stored(vectors: Path, queries: Path, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A sample of ``size`` rows of a file, in order, and all rows of another, shuffled, made unit vectors."""
+def stored(vectors: Path, queries: Path, size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A sample of ``size`` rows of a file, in order, and up to ``count`` of another, shuffled, made unit vectors."""
     drawn = np.random.default_rng(seed)
     documents, asked = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (vectors, queries))
     if documents.shape[1] != DIM or asked.shape[1] != DIM:
@@ -83,7 +83,7 @@ def stored(vectors: Path, queries: Path, size: int, seed: int) -> tuple[np.ndarr
     if len(documents) < size:
         raise SystemExit(f"{vectors} has {len(documents):,} rows; ask for at most so many with --n.")
     rows = np.sort(drawn.choice(len(documents), size, replace=False))
-    chosen = documents[rows], asked[drawn.permutation(len(asked))]
+    chosen = documents[rows], asked[drawn.permutation(len(asked))[:count]]
     documents, asked = (np.ascontiguousarray(part, np.float32) for part in chosen)
     for part in (documents, asked):
         part /= np.linalg.norm(part, axis=1, keepdims=True)
@@ -178,6 +178,8 @@ def repeat(options: argparse.Namespace, drawn: Callable[[int, int], tuple[np.nda
     for seed in range(options.repeat):
         documents, queries = drawn(REPEAT_TUNING + REPEAT_OTHERS, seed + 1)
         tuning, others = queries[:REPEAT_TUNING], queries[REPEAT_TUNING:]
+        if not len(others):
+            raise SystemExit(f"{len(queries)} queries are too few; {REPEAT_TUNING} tune, and others show the recall.")
         with faiss_threads(len(others)):
             truth = exact_search(others, documents, K)[0]
         for kind, row in table.items():
@@ -205,14 +207,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=200_000)
     parser.add_argument("--vectors", type=Path, help=".npy of documents, (at least n, 384)")
-    parser.add_argument("--queries", type=Path, help=".npy of queries, (any, 384)")
+    parser.add_argument(
+        "--queries", type=Path, help=".npy of queries, (any, 384); up to 2,000 are used, 4,500 by --repeat"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="NAME")
     parser.add_argument("--lancedb", help="Python of an environment that has lancedb, pyarrow and numpy")
     parser.add_argument("--repeat", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=["hnsw-fp16", "ivf-sq8"])
-    parser.add_argument("--scratch", type=Path, help="folder for indexes: at a million vectors some 25 GB")
+    parser.add_argument("--scratch", type=Path, help="folder for indexes: at a million vectors some 20 GB")
     parser.add_argument("--dry", action="store_true", help="print, but write no result")
     options = parser.parse_args()
     if (options.vectors is None) != (options.queries is None):
@@ -222,7 +226,7 @@ def main() -> None:
     def drawn(queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         if options.vectors is None:
             return synthetic(options.n, queries, seed)
-        return stored(options.vectors, options.queries, options.n, seed)
+        return stored(options.vectors, options.queries, options.n, queries, seed)
 
     source = "synthetic" if options.vectors is None else f"{options.vectors.name}, {options.queries.name}"
     about = {"n": options.n, "dim": DIM, "k": K, "target": TARGET, "vectors": source, "threads": options.threads}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Segment:
         vectors = open_vectors(folder / VECTORS)
         if vectors.shape != (len(documents), dim) or vectors.dtype != np.float32 or len(vectors) != entry["documents"]:
             raise ArtifactError(
-                f"{folder}: holds {len(documents)} documents and vectors {vectors.shape} {vectors.dtype}, "
+                f"{folder / VECTORS}: holds vectors {vectors.shape} {vectors.dtype} beside {len(documents)} documents, "
                 f"where the manifest says {entry['documents']} of {dim} dimensions.",
                 hint="build the index again, or restore it from a copy.",
             )
@@ -117,13 +118,17 @@ def open_vectors(file: Path) -> Floats:
         ArtifactError: it cannot be read: of a large index it is not hashed when it is opened.
     """
     try:
-        vectors: Floats = np.load(file, mmap_mode="r", allow_pickle=False)
-    # numpy evaluates the header as Python.
-    except (ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        vectors = np.load(file, mmap_mode="r", allow_pickle=False)
+        # One bit of the header says how long it is; another length would shift every number.
+        if vectors.offset + vectors.nbytes != file.stat().st_size:
+            raise ValueError(f"its {vectors.nbytes} bytes of vectors begin at {vectors.offset}")
+    # numpy reads the header as Python.
+    except (ValueError, EOFError, SyntaxError, TokenError, TypeError, KeyError, OverflowError) as error:
         raise ArtifactError(
-            f"{file}: is damaged: {str(error)[:120]}", hint="build the index again, or restore it from a copy."
+            f"{file}: is damaged: {str(error)[:120]}.", hint="build the index again, or restore it from a copy."
         ) from error
-    return vectors
+    unit: Floats = vectors
+    return unit
 
 
 def write_vectors(file: Path, shape: tuple[int, int], blocks: Iterable[Floats]) -> None:

@@ -219,7 +219,11 @@ def _read(version: Version) -> tuple[tuple[Segment, ...], Flags | None, Floats]:
     rows = sum(len(segment) for segment in segments)
     file = version.path / DELETED
     canaries: Floats = np.load(version.path / CANARIES, allow_pickle=False)
-    if not file.exists():
+    deleted = file.exists()
+    if not version.path.is_dir():
+        # What was not there may have been, before a writer removed the version: `open_version` takes the new one.
+        raise ArtifactError(f"{version.path}: is missing.", hint="build the index again, or restore it from a copy.")
+    if not deleted:
         return segments, None, canaries
     bits = np.load(file, allow_pickle=False)
     if bits.dtype != np.uint8 or bits.ndim != 1 or len(bits) != -(-rows // 8):

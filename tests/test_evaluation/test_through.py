@@ -39,7 +39,9 @@ def test_equal_documents_around_the_cut_are_ordered_by_their_ids(garden_data, en
     # Each text 12 times, the judged one in the middle: which copies are among the first 10 is told by ids alone.
     rows = garden_data.corpus.slice(0, 6).to_pylist()
     corpus = [{**row, "id": f"{number:02}-{row['id']}"} for number in reversed(range(12)) for row in rows]
-    qrels = [{"query_id": "q", "corpus_id": f"{number:02}-{row['id']}", "grade": 1} for number in (6, 9, 11) for row in rows]
+    qrels = [
+        {"query_id": "q", "corpus_id": f"{number:02}-{row['id']}", "grade": 1} for number in (6, 9, 11) for row in rows
+    ]
     data = dataclasses.replace(
         garden_data,
         corpus=pa.Table.from_pylist(corpus, schema=garden_data.corpus.schema),
@@ -64,7 +66,9 @@ def test_each_cut_off_is_searched_as_users_search_it(rough, garden_data):
 def test_an_approximate_index_is_compared_with_exact_search_over_it(rough, exact, garden_data):
     through = evaluate_through(rough, garden_data, "test", metrics=METRICS)
     truth = evaluate_through(rough, garden_data, "test", metrics=METRICS, exact=True)
-    assert truth.metrics == pytest.approx(evaluate_through(exact, garden_data, "test", metrics=METRICS).metrics, abs=1e-6)
+    assert truth.metrics == pytest.approx(
+        evaluate_through(exact, garden_data, "test", metrics=METRICS).metrics, abs=1e-6
+    )
     assert through.model.endswith("rough (binary)") and truth.model.endswith("rough (exact)")
     compared = compare(through, truth)
     assert compared["ndcg@10"].difference == pytest.approx(through.metrics["ndcg@10"] - truth.metrics["ndcg@10"])
@@ -84,7 +88,7 @@ def test_hybrid_search_is_scored_as_it_ranks(exact, garden_data):
 
 def test_what_was_added_and_deleted_counts(garden_data, encoder, tmp_path):
     index = Index.build(garden_data.corpus.slice(0, 30), encoder, tmp_path / "idx")
-    with pytest.raises(DataError, match="holds 30 documents; .* has 48"):
+    with pytest.raises(DataError, match=r"holds 30 documents; .* has 48"):
         evaluate_through(index, garden_data)
     index.add(garden_data.corpus.slice(20))
     plain = evaluate_retrieval(encoder, garden_data)

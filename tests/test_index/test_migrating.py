@@ -1,5 +1,6 @@
 """An index is given to another model: embedded again, or by a map; interrupted, and called again."""
 
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ from embedft.index.writing import embed
 
 # Few dimensions, so that a map can be fitted on few documents.
 DIM = 32
-PLANTS = ("fern", "mint", "moss", "orchid", "cactus", "bean", "thyme", "tomato", "dahlia", "lettuce")
+PLANTS = ("fern", "mint", "moss", "orchid", "cactus")
 WANTS = ("deep shade", "full sun", "a dry wall", "leafy soil", "much water", "warm nights", "lime", "acid ground")
 MONTHS = ("March", "April", "June", "August", "October")
 
@@ -35,9 +36,9 @@ def unheard(_message):
 
 @pytest.fixture(scope="module")
 def documents():
-    """400 short documents."""
+    """200 short documents."""
     texts = [
-        f"The {plant} wants {want} in {month}. Gardeners of old knew the {plant}."
+        f"The {plant} wants {want} in {month}. Old books know the {plant}."
         for plant in PLANTS
         for want in WANTS
         for month in MONTHS
@@ -93,7 +94,7 @@ def test_the_wrong_model_is_refused_and_after_migrating_the_old_one_is(copy, old
         Index.open(copy, new)
     before = Index.open(copy, old)
     change, retention = migrate(copy, new, say=unheard)
-    assert (change.documents, retention) == (400, None)
+    assert (change.documents, retention) == (200, None)
     with pytest.raises(WrongModelError, match="cannot be compared"):
         Index.open(copy, old)
     index = Index.open(copy, new)
@@ -114,7 +115,7 @@ def test_only_documents_that_are_alive_are_migrated_as_one_segment(copy, old, ne
     index.add([{"id": "d1", "text": "Roses like sun."}, {"id": "added", "text": "Lilies too."}])
     index.migrate(new)
     vectors, ids = vectors_of(copy)
-    assert sorted(ids) == sorted({*(f"d{number}" for number in range(400)), "added"} - {"d0", "d7"})
+    assert sorted(ids) == sorted({*(f"d{number}" for number in range(200)), "added"} - {"d0", "d7"})
     assert len(index.manifest["segments"]) == 1
     assert [hit.text for hit in index.search(["Roses like sun."], 1)[0]] == ["Roses like sun."]
     np.testing.assert_allclose(vectors[ids.index("added")], new.encode_documents(["Lilies too."])[0], atol=1e-5)
@@ -128,12 +129,12 @@ def test_a_model_of_another_dimension_takes_the_index_over(copy, other_model):
 
 
 def test_the_same_model_is_no_other_one(copy, old, new):
-    for sample in (None, 400):
+    for sample in (None, 200):
         with pytest.raises(DataError, match="is an index of bundled already"):
             migrate(copy, old, sample=sample, say=unheard)
-    migrate(copy, new, sample=400, say=unheard)
+    migrate(copy, new, sample=200, say=unheard)
     with pytest.raises(DataError, match="already"):
-        migrate(copy, new, sample=400, say=unheard)
+        migrate(copy, new, sample=200, say=unheard)
     # A mapped index may be embedded by the same model; then it is no longer a mapped one.
     migrate(copy, new, say=unheard)
     assert "mapped" not in Snapshot.open(copy).manifest
@@ -142,20 +143,20 @@ def test_the_same_model_is_no_other_one(copy, old, new):
 
 
 def test_what_a_map_keeps_is_what_brute_force_over_the_sample_says(copy, new, documents):
-    change, kept = migrate(copy, new, sample=300, say=unheard)
-    assert change.documents == 400
+    change, kept = migrate(copy, new, sample=150, say=unheard)
+    assert change.documents == 200
     mapped, ids = vectors_of(copy)
     assert ids == documents["id"].to_pylist()
     np.testing.assert_allclose(np.linalg.norm(mapped, axis=1), 1, atol=1e-5)
     true = new.encode_documents(documents["text"].to_pylist())
-    held_out = np.random.default_rng(0).permutation(400)[:300][int(PARTS[1] * 300) :]
+    held_out = np.random.default_rng(0).permutation(200)[:150][int(PARTS[1] * 150) :]
     queries = new.encode_queries(queries_of(documents))
     shares = []
     for query in queries:
         best = [set(np.argsort(-(vectors[held_out] @ query))[: kept.k].tolist()) for vectors in (true, mapped)]
         shares.append(len(best[0] & best[1]) / kept.k)
     assert kept.recall == pytest.approx(np.mean(shares), abs=2e-3)
-    assert (kept.sample, kept.judged, kept.queries, kept.k) == (300, 60, len(queries), 10)
+    assert (kept.sample, kept.judged, kept.queries, kept.k) == (150, 30, len(queries), 10)
     assert kept.cosine == pytest.approx((mapped[held_out] * true[held_out]).sum(1).mean(), abs=1e-5)
     assert kept.cosine > 0.9
     manifest = Snapshot.open(copy).manifest
@@ -168,7 +169,7 @@ def test_what_a_map_keeps_is_what_brute_force_over_the_sample_says(copy, new, do
 
 
 def test_a_map_is_fitted_on_all_documents_where_they_are_fewer_than_the_sample(copy, new):
-    assert migrate(copy, new, sample=10_000, say=unheard)[1].sample == 400
+    assert migrate(copy, new, sample=10_000, say=unheard)[1].sample == 200
 
 
 def test_a_map_that_cannot_be_fitted_or_judged_leaves_the_index_as_it_was(copy, old, new, tmp_path):
@@ -231,35 +232,43 @@ def test_one_writer_at_a_time(copy, new):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sample", [None, 2000])
-def test_killed_and_called_again_it_goes_on_and_ends_as_if_it_had_not_been(tmp_path, old, other_model, new, sample):
-    texts = [f"{number} ferns " + "grow in the shade of old trees " * 20 for number in range(2500)]
-    path, whole = tmp_path / "idx", tmp_path / "whole"
+def test_killed_and_called_again_it_goes_on_where_it_stopped(tmp_path, old, other_model, new):
+    # Vectors reach the disk in windows of 8192 rows: the kill comes after the first of two.
+    texts = [f"fern {number}" for number in range(9000)]
+    path = tmp_path / "idx"
     Index.build(texts, old, path, lexical=False)
-    shutil.copytree(path, whole)
-    migrate(whole, new, sample=sample, say=unheard)
     script = (
-        "import sys; from pathlib import Path; from embedft.encoder import Encoder\n"
+        "from pathlib import Path\n"
+        "from embedft.encoder import Encoder\n"
         "from embedft.index.migrating import migrate\n"
         f"encoder = Encoder.load({str(other_model)!r}, precision='float32', truncate_dim={DIM})\n"
-        f"migrate(Path({str(path)!r}), encoder, sample={sample}, say=print)\n"
+        f"migrate(Path({str(path)!r}), encoder, say=print)\n"
     )
-    sizes = []
-    for _ in range(2):
-        child = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "HF_HUB_OFFLINE": "1"})
-        partial = building_folder(path) / "vectors.npy.partial"
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and child.poll() is None:
-            if partial.exists() and partial.stat().st_size > (sizes[-1] if sizes else 0):
-                break
-            time.sleep(0.005)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        # The old version answers, to the old model alone.
-        assert Index.open(path, old).search(["ferns"], 1)[0]
-        if partial.exists():
-            sizes.append(partial.stat().st_size)
-    assert sizes == sorted(sizes) and sizes
-    migrate(path, new, sample=sample, say=unheard)
-    np.testing.assert_allclose(vectors_of(path)[0], vectors_of(whole)[0], atol=1e-5)
-    assert verify(path, new).problems == []
+    child = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    partial, journal = (building_folder(path) / f"vectors.npy.partial{ending}" for ending in ("", ".json"))
+    deadline = time.monotonic() + 120
+    while child.poll() is None and time.monotonic() < deadline and not (journal.exists() and rows_in(journal)):
+        time.sleep(0.001)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert rows_in(journal) == 8192
+    # The old version answers, to the old model alone.
+    assert Index.open(path, old).search(["fern 5"], 1)[0][0].text == "fern 5"
+    with pytest.raises(WrongModelError):
+        Index.open(path, new)
+    # A mark in what was done: it stands in the index if that was taken over.
+    mark = np.eye(1, DIM, dtype=np.float32)[0]
+    with partial.open("r+b") as file:
+        file.seek(-4 * DIM * 8192, os.SEEK_END)
+        file.write(mark.tobytes())
+    migrate(path, new, say=unheard)
+    vectors, ids = vectors_of(path)
+    assert ids == [str(number) for number in range(9000)]
+    np.testing.assert_array_equal(vectors[0], mark)
+    np.testing.assert_allclose(vectors[1:200], new.encode_documents(texts[1:200]), atol=1e-4)
+    np.testing.assert_allclose(vectors[-200:], new.encode_documents(texts[-200:]), atol=1e-4)
+
+
+def rows_in(journal):
+    """How many rows are on the disk for sure."""
+    return json.loads(journal.read_text())["rows"]

@@ -153,9 +153,9 @@ def run(encoder, examples, steps):
 
 
 def test_a_few_orders_of_changes(encoder):
-    run(encoder, 8, 12)
+    run(encoder, 6, 10)
 
 
 @pytest.mark.slow
 def test_many_orders_of_changes(encoder):
-    run(encoder, 50, 40)
+    run(encoder, 40, 30)

@@ -139,7 +139,7 @@ def test_a_model_that_encodes_otherwise_than_then_is_told_by_the_canaries(copy, 
 
 
 def test_another_model_is_refused_not_blamed_on_the_index(exact):
-    with pytest.raises(WrongModelError, match="384 dimensions.*32 dimensions"):
+    with pytest.raises(WrongModelError, match=r"384 dimensions.*32 dimensions"):
         verify(exact, Encoder.load("bundled", truncate_dim=32))
 
 

@@ -15,7 +15,7 @@ from embedft.index.approximate import recall_of
 from embedft.index.base import kinds_to_try
 from embedft.index.canaries import FILE as CANARIES
 from embedft.index.held_out import TEXTS as QUERY_TEXTS
-from embedft.index.segment import write_vectors
+from embedft.index.segment import Segment, write_vectors
 from embedft.index.settings import Settings
 from embedft.index.snapshot import Snapshot
 from embedft.index.storage import check_files, versions
@@ -308,6 +308,23 @@ def test_a_second_writer_is_told_so_and_the_first_goes_on(path, encoder):
     assert writing.delete(path, ["s0"]).deleted == 1
 
 
+def test_of_a_version_that_vanishes_while_it_is_opened_nothing_is_taken_for_absent(path, monkeypatch):
+    writing.delete(path, ["s0"])
+    original = Segment.open
+
+    def removed_after(*arguments):
+        segment = original(*arguments)
+        monkeypatch.undo()
+        for name in ("s1", "s2"):  # two versions are kept
+            writing.delete(path, [name])
+        return segment
+
+    monkeypatch.setattr(Segment, "open", removed_after)
+    snapshot = Snapshot.open(path)
+    assert (snapshot.version.number, len(snapshot)) == (4, 5)
+    assert snapshot.segments[0].lexical is not None
+
+
 def test_what_an_unfinished_build_of_other_documents_left_is_not_taken_over(tmp_path, encoder, vectors):
     building = tmp_path / "idx" / ".building"
     building.mkdir(parents=True)
@@ -316,6 +333,23 @@ def test_what_an_unfinished_build_of_other_documents_left_is_not_taken_over(tmp_
     index = Index.build(table(TEXTS), encoder, tmp_path / "idx")
     assert_hits(index.search(["roses"])[0], "roses", TEXTS, 10, vectors)
     assert not building.exists()
+
+
+def test_a_kill_while_the_work_of_another_plan_is_removed_leaves_nothing_to_stumble_over(path, encoder, monkeypatch):
+    building = path / ".building"
+    building.mkdir()
+    (building / "plan.json").write_text('{"texts": "these"}')
+    (building / "vectors.npy.partial.json").write_text("{}")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writing._begin(building, {"texts": "others"})
+    monkeypatch.undo()
+    assert not (building / "plan.json").exists()
+    assert len(Index.build(["a", "b"], encoder, path, force=True)) == 2
 
 
 def test_a_file_of_vectors_is_written_anew_and_not_through_its_links(tmp_path):
