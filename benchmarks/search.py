@@ -12,7 +12,8 @@ read by the same threads. Above 1 the vectors were read once for many queries.
 
 FAISS 1.15 multiplies matrices only where queries x dimensions reach 128,000 (334 queries of 384); below that it goes
 through all vectors for each query (faiss#5022, and faiss#5109 about few threads). "FAISS flat, matrices" lowers that
-limit to ``MATRIX_QUERIES`` queries a thread.
+limit to ``MATRIX_QUERIES`` queries a thread, and multiplies larger blocks: threads wait for one another after each,
+which is slow beside other work.
 """
 
 from __future__ import annotations
@@ -55,18 +56,19 @@ def by_embedft(documents: np.ndarray, queries: np.ndarray) -> Hits:
 
 
 @contextmanager
-def _limit_of_matrices(queries: int) -> Iterator[None]:
-    before = faiss.cvar.distance_compute_blas_threshold
-    faiss.cvar.distance_compute_blas_threshold = queries * DIM
+def _matrices_from(queries: int) -> Iterator[None]:
+    settings = faiss.cvar
+    before = settings.distance_compute_blas_threshold, settings.distance_compute_blas_database_bs
+    settings.distance_compute_blas_threshold, settings.distance_compute_blas_database_bs = queries * DIM, ROWS_AT_ONCE
     try:
         yield
     finally:
-        faiss.cvar.distance_compute_blas_threshold = before
+        settings.distance_compute_blas_threshold, settings.distance_compute_blas_database_bs = before
 
 
 def by_faiss_matrices(index: Any, queries: np.ndarray) -> Hits:
-    """FAISS with another limit of its own."""
-    with _limit_of_matrices(1 + MATRIX_QUERIES * faiss.omp_get_max_threads()):
+    """FAISS with other limits of its own."""
+    with _matrices_from(1 + MATRIX_QUERIES * faiss.omp_get_max_threads()):
         return index.search(queries, K)
 
 

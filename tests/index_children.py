@@ -37,7 +37,7 @@ class Nursery:
     def run(self, what, path, **how):
         """The child's signal (0 for none) and the values that it reported, one after the other, at last a traceback.
 
-        With ``kill_after``, in seconds, it is killed so long after its first report.
+        With ``kill_after``, in seconds, it is killed so long after its ``kill_report``-th report, by default its first.
         """
         self._process.stdin.write(json.dumps({"what": what, "path": str(path), **how}) + "\n")
         self._process.stdin.flush()
@@ -146,6 +146,17 @@ def damage(report, both, path, **how):
         report(outcome)
 
 
+def warm(both):
+    """Import now all that the children will use, and not in each of them."""
+    from embedft.index import Index
+
+    for one in both:
+        index = Index.build(["warm"], one)
+        index.add([{"id": "warmer", "text": "warmer"}])
+        index.search(["warm"], hybrid=True)
+        index.compact()
+
+
 def fork(order, both):
     """Run the order in a child; its number, and where it writes its reports."""
     reading, writing = os.pipe()
@@ -169,16 +180,15 @@ def fork(order, both):
 
 def main():
     both = encoders()
-    for one in both:
-        one.encode_queries(["warm"])
+    warm(both)
     for line in sys.stdin:
         order = json.loads(line)
-        kill_after = order.pop("kill_after", None)
+        kill_after, kill_report = order.pop("kill_after", None), order.pop("kill_report", 1)
         child, reading = fork(order, both)
         with os.fdopen(reading) as reports:
             found = []
             if kill_after is not None:
-                found = [reports.readline()]
+                found = [reports.readline() for _ in range(kill_report)]
                 time.sleep(kill_after)
                 os.kill(child, signal.SIGKILL)
             found += reports.readlines()
