@@ -14,7 +14,7 @@ import pyarrow as pa
 from embedft.errors import ConfigError, DataError
 from embedft.index.approximate import Stage, Tuning, candidates_for, factory, mean_lower_bound, tune
 from embedft.index.exact import Floats
-from embedft.index.lexical import Lexical
+from embedft.index.lexical import Lexical, Words
 from embedft.index.segment import FLAT, STAGE, VECTORS, WORDS, texts_of
 from embedft.index.settings import AUTO, Settings
 from embedft.index.storage import Documents
@@ -70,7 +70,8 @@ def write_base(
     Documents.write(documents, folder)
     link_or_copy(vectors, folder / VECTORS)
     opened: Floats = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-    stage, kind, tuning = fit_stage(opened, queries, settings, say=say, show_progress=show_progress)
+    held_out = np.empty((0, opened.shape[1]), np.float32) if queries is None else queries
+    stage, kind, tuning = fit_stage(opened, held_out, settings, say=say, show_progress=show_progress)
     if stage is not None:
         stage.save(folder / STAGE)
     if settings.lexical:
@@ -85,7 +86,7 @@ def write_base(
 
 
 def fit_stage(
-    vectors: Floats, queries: Floats | None, settings: Settings, *, say: Say, show_progress: bool = False
+    vectors: Floats, queries: Floats, settings: Settings, *, say: Say, show_progress: bool = False
 ) -> tuple[Stage | None, str, Tuning | None]:
     """The first kind of index that meets the recall, at its cheapest point; no stage where that is exact search.
 
@@ -97,7 +98,7 @@ def fit_stage(
     for kind in kinds_to_try(len(vectors), vectors.shape[1], settings):
         if kind == FLAT:
             return None, FLAT, None
-        queries = _enough(queries, settings.recall)
+        _require_enough(len(queries), settings.recall)
         with progress(f"building {kind}", len(vectors), "vectors", enabled=show_progress) as advance:
             stage = Stage.build(kind, vectors, seed=settings.seed, done=advance)
         tuning = tune(stage, vectors, queries, k=settings.k, target=settings.recall, latency_ms=settings.latency_ms)
@@ -112,21 +113,34 @@ def fit_stage(
     )
 
 
-def _enough(queries: Floats | None, target: float) -> Floats:
-    """The queries, if a recall of ``target`` can be shown with them at all.
+def check_settings(documents: int, dim: int, settings: Settings, *, queries: int | None) -> None:
+    """Refuse before anything is embedded what would be refused after it.
+
+    Args:
+        documents: number of documents.
+        dim: of their vectors.
+        settings: what is asked for.
+        queries: number of held-out queries that are given; None where they are made.
 
     Raises:
-        DataError: even without a miss its lower bound would be below.
+        ConfigError: no kind fits the memory, or there are no stemmer and stop list for the language.
+        DataError: the queries are too few.
     """
-    count = 0 if queries is None else len(queries)
-    if queries is None or not _shows(count, target):
+    if settings.lexical:
+        Words.of(settings.language)
+    if kinds_to_try(documents, dim, settings)[0] != FLAT and queries is not None:
+        _require_enough(queries, settings.recall)
+
+
+def _require_enough(count: int, target: float) -> None:
+    """Raise DataError if the lower bound of recall would be below ``target`` even without a miss."""
+    if not _shows(count, target):
         needed = queries_needed(target)
         more = f"give {needed:,} with --queries, " if needed else ""
         raise DataError(
             f"{count} queries are too few to show a recall of {target:g}, even if none of them misses a hit.",
             hint=f"{more}ask for less --recall, or choose --kind flat.",
         )
-    return queries
 
 
 def queries_needed(target: float) -> int | None:

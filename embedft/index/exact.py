@@ -20,7 +20,8 @@ SELECTED_QUERIES = 8
 # From so many queries on FAISS multiplies matrices; before, it passes over all documents for each query. By itself it
 # begins at 334 queries of 384 dimensions: for 100,000 documents 100 queries then take 430 ms on one thread instead of
 # 72, on two 620 instead of 45. Threads wait for one another after each block of documents, so with several of them
-# blocks are larger than FAISS' 1,024 and few queries do not pay for it (on a busy machine not before 32); memory for scores is at most 64 MB.
+# blocks are larger than FAISS' 1,024, and few queries do not pay for it (on a busy machine not before 32). Memory for
+# scores is at most 64 MB.
 MULTIPLIED_QUERIES, MULTIPLIED_QUERIES_OF_THREADS = 4, 32
 MULTIPLIED_DOCUMENTS = 4096
 COPIED_AT_ONCE = 65_536

@@ -21,7 +21,7 @@ import pyarrow as pa
 from embedft.artifacts import disk_errors, write_json
 from embedft.encoder import Encoder, Vectors
 from embedft.errors import DataError
-from embedft.index.base import kinds_to_try, queries_needed, write_base
+from embedft.index.base import check_settings, kinds_to_try, queries_needed, write_base
 from embedft.index.canaries import FILE as CANARIES
 from embedft.index.canaries import write_canaries
 from embedft.index.held_out import COUNT, queries_of, read_queries, write_queries
@@ -92,6 +92,7 @@ def build(
     """
     require_documents(documents)
     require_writable(path, force=force)
+    check_settings(documents.num_rows, encoder.dim, settings, queries=len(queries) if queries else None)
     with writing(path) as hold:
         publish_base(
             path, hold, documents, encoder, settings, embed(path, documents, encoder, show_progress=show_progress),

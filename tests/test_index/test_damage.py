@@ -52,7 +52,7 @@ def test_the_index_has_files_of_each_kind(made):
 
 
 def test_damage_to_any_file_is_named_or_changes_no_hit(path, made):
-    reports = outcomes(path, made[1], flips=4)
+    reports = outcomes(path, made[1], flips=2)
     named = {name for _, name, outcome in reports if outcome == "named"}
     assert named == set(files_of(path))
     assert {name for _, name, outcome in reports if outcome == "right"} <= {"CURRENT"}

@@ -153,7 +153,7 @@ def run(encoder, examples, steps):
 
 
 def test_a_few_orders_of_changes(encoder):
-    run(encoder, 6, 10)
+    run(encoder, 5, 10)
 
 
 @pytest.mark.slow

@@ -166,6 +166,10 @@ def read_pointer(path: Path) -> Pointer:
     file = path / CURRENT
     content = _bytes_of(file)
     if content is None:
+        if numbers := numbers_on_disk(path):
+            raise ArtifactError(
+                f"{file}: is missing, though there are versions {', '.join(map(str, numbers))}.", hint=RESTORE_POINTER
+            )
         unfinished = " The build that began it was cut off." if is_index(path) else ""
         raise ArtifactError(f"{path}: holds no index.{unfinished}", hint="build one with 'embedft index build'.")
     try:
