@@ -14,7 +14,6 @@ from embedft.cli.options import force_option, json_option, precision_option
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from embedft.encoder import Encoder
     from embedft.index.writing import Change
 
 path_argument = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
@@ -151,8 +150,7 @@ def add(path: Path, corpus: Path, model: str | None, precision: Any, as_json: bo
     from embedft.index import Index
 
     documents, left_out = _read(corpus)
-    encoder = _encoder(path, model, precision)
-    change = Index.open(path, encoder).add(documents, show_progress=True)
+    change = Index.open(path, model, precision=precision).add(documents, show_progress=True)
     _print_change(path, change, as_json, left_out=left_out)
 
 
@@ -187,7 +185,7 @@ def compact(path: Path, model: str | None, precision: Any, as_json: bool) -> Non
     """Make one segment of what was built, added and deleted, and tune it again."""
     from embedft.index import Index
 
-    opened = Index.open(path, _encoder(path, model, precision))
+    opened = Index.open(path, model, precision=precision)
     _print_change(path, opened.compact(show_progress=True), as_json)
 
 
@@ -232,17 +230,6 @@ def _read(corpus: Path) -> tuple[pa.Table, int]:
     documents = read_indexable(corpus, faults)
     report(faults)
     return documents, len(faults)
-
-
-def _encoder(path: Path, model: str | None, precision: Any) -> Encoder:
-    """The encoder that is named, or that of the index."""
-    from embedft.encoder import Encoder
-    from embedft.index.identity import load_encoder
-    from embedft.index.snapshot import Snapshot
-
-    if model is not None:
-        return Encoder.load(model, precision=precision)
-    return load_encoder(Snapshot.open(path).manifest, precision=precision)
 
 
 def _lines(file: Path) -> list[str]:
@@ -296,6 +283,7 @@ def fuse(path: Path, data: Path, split: str, k: int, model: str | None, precisio
     """
     from embedft.cli.output import print_json
     from embedft.data import read_retrieval
+    from embedft.index import Index
     from embedft.index.fusing import tune_fusion
 
     found = read_retrieval(data)
@@ -304,7 +292,8 @@ def fuse(path: Path, data: Path, split: str, k: int, model: str | None, precisio
     for row in found.split(split).to_pylist():
         if row["query_id"] in grades:
             grades[row["query_id"]][row["corpus_id"]] = row["grade"]
-    fusion = tune_fusion(path, _encoder(path, model, precision), texts, list(grades.values()), k=k)
+    encoder = Index.open(path, model, precision=precision).encoder
+    fusion = tune_fusion(path, encoder, texts, list(grades.values()), k=k)
     if as_json:
         print_json({"index": str(path), "fusion": fusion})
         return

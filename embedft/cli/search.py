@@ -64,13 +64,9 @@ def search(
     """
     if query is not None and queries is not None:
         raise click.UsageError("give either a query or --queries FILE.")
-    from embedft.encoder import Encoder
     from embedft.index import Index
-    from embedft.index.identity import load_encoder
 
-    opened = Index.open(index_path)
-    encoder = Encoder.load(model, precision=precision) if model else load_encoder(opened.manifest, precision=precision)
-    opened = Index.open(index_path, encoder)
+    opened = Index.open(index_path, model, precision=precision)
     how = {"filter": list(filters), "hybrid": hybrid, "mmr_trade_off": mmr, "exact": exact}
     if query is None and queries is None:
         _ask(opened, k, how, as_json)
@@ -84,6 +80,8 @@ def _answer(opened: Index, texts: list[str], k: int, how: dict[str, Any], as_jso
 
     for text in texts:
         _require_text(text)
+    # Loading the model is no part of searching.
+    _ = opened.encoder
     start = time.perf_counter()
     answers = opened.search(texts, k, **how)
     took_ms = round(1000 * (time.perf_counter() - start) / len(texts), 2)

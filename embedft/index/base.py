@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from embedft.errors import ConfigError, DataError
-from embedft.index.approximate import Stage, Tuning, candidates_for, factory, mean_lower_bound, tune
-from embedft.index.exact import Floats
+from embedft.index.approximate import (
+    Stage,
+    Tuning,
+    candidates_for,
+    estimate_bytes,
+    factory,
+    faiss_threads,
+    mean_lower_bound,
+    tune,
+)
+from embedft.index.exact import Floats, exact_search
 from embedft.index.lexical import Lexical, Words
 from embedft.index.segment import FLAT, STAGE, VECTORS, WORDS, texts_of
 from embedft.index.settings import AUTO, Settings
@@ -21,6 +32,7 @@ from embedft.index.storage import Documents
 from embedft.progress import progress
 
 BASE = "base"
+TIMED = 5
 # Of the queries that tuning has, the share that is left for the bound.
 BOUND_SHARE = 0.8
 # Numbers of queries that a message suggests; a recall of 0.999 needs about 5,200.
@@ -36,6 +48,13 @@ def kinds_to_try(documents: int, dim: int, settings: Settings) -> list[str]:
         ConfigError: none fits the memory.
     """
     if settings.kind != AUTO:
+        needed = estimate_bytes(settings.kind, documents, dim)
+        if settings.memory is not None and needed > settings.memory:
+            raise ConfigError(
+                f"{settings.kind} of {documents:,} vectors of {dim} dimensions needs {needed:,} bytes; "
+                f"{settings.memory:,} are allowed.",
+                hint="allow more memory, or leave the kind to be chosen.",
+            )
         return [settings.kind]
     return candidates_for(documents, dim, memory=settings.memory)
 
@@ -97,7 +116,10 @@ def fit_stage(
     best = []
     for kind in kinds_to_try(len(vectors), vectors.shape[1], settings):
         if kind == FLAT:
-            return None, FLAT, None
+            if settings.latency_ms is None or (milliseconds := _flat_latency(vectors)) <= settings.latency_ms:
+                return None, FLAT, None
+            best.append(f"{FLAT} 1.000 ({milliseconds:.1f} ms a query)")
+            continue
         _require_enough(len(queries), settings.recall)
         with progress(f"building {kind}", len(vectors), "vectors", enabled=show_progress) as advance:
             stage = Stage.build(kind, vectors, seed=settings.seed, done=advance)
@@ -111,6 +133,17 @@ def fit_stage(
         f"no index meets a recall@{settings.k} of {settings.recall:g} within the limits: {'; '.join(best)}.",
         hint="ask for less --recall, give more --queries, allow more --memory or --latency, or choose --kind flat.",
     )
+
+
+def _flat_latency(vectors: Floats) -> float:
+    """Milliseconds of one exact search, median of a few."""
+    times = []
+    for query in vectors[:TIMED]:
+        start = time.perf_counter()
+        with faiss_threads(1):
+            exact_search(query[None], vectors, 10)
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
 
 
 def check_settings(documents: int, dim: int, settings: Settings, *, queries: int | None) -> None:
@@ -128,8 +161,18 @@ def check_settings(documents: int, dim: int, settings: Settings, *, queries: int
     """
     if settings.lexical:
         Words.of(settings.language)
-    if kinds_to_try(documents, dim, settings)[0] != FLAT and queries is not None:
+    if needs_queries(documents, dim, settings) and queries is not None:
         _require_enough(queries, settings.recall)
+
+
+def needs_queries(documents: int, dim: int, settings: Settings) -> bool:
+    """Whether a kind may be tried that is tuned on queries: exact search needs none, unless it may be too slow.
+
+    Raises:
+        ConfigError: no kind fits the memory.
+    """
+    kinds = kinds_to_try(documents, dim, settings)
+    return kinds[0] != FLAT or (settings.latency_ms is not None and len(kinds) > 1)
 
 
 def _require_enough(count: int, target: float) -> None:

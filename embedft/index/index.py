@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedft.encoder import Encoder, Vectors
+from embedft.encoder.precision import Precision
 from embedft.errors import DataError
 from embedft.index import migrating, writing
 from embedft.index.canaries import check_canaries
@@ -47,8 +48,9 @@ class Index:
         path: the directory.
     """
 
-    def __init__(self, path: Path, snapshot: Snapshot, encoder: Encoder | None) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, encoder: Encoder | None, precision: Precision = "auto") -> None:
         self.path = path
+        self._precision: Precision = precision
         # One attribute, so that a search never asks a version with the encoder of another one.
         self._now = snapshot, encoder
         self._changing = threading.Lock()
@@ -101,13 +103,14 @@ class Index:
         return built
 
     @classmethod
-    def open(cls, path: str | Path, encoder: Encoder | str | None = None) -> Self:
+    def open(cls, path: str | Path, encoder: Encoder | str | None = None, *, precision: Precision = "auto") -> Self:
         """Open the current version after verifying the checksum of every file.
 
         Args:
             path: the directory.
             encoder: an encoder or the name of one, of the same documents; by default the model that built the index,
                 from where it was then, which is loaded when the first text is searched for.
+            precision: of an encoder that is loaded here.
 
         Raises:
             ArtifactError: there is no index, or a file is missing or damaged.
@@ -117,9 +120,9 @@ class Index:
         path = Path(path)
         snapshot = Snapshot.open(path)
         if encoder is not None:
-            encoder = Encoder.load(encoder) if isinstance(encoder, str) else encoder
+            encoder = Encoder.load(encoder, precision=precision) if isinstance(encoder, str) else encoder
             _require(path, snapshot, encoder)
-        return cls(path, snapshot, encoder)
+        return cls(path, snapshot, encoder, precision)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -143,7 +146,7 @@ class Index:
             with self._changing:
                 snapshot, encoder = self._now
                 if encoder is None:
-                    encoder = load_encoder(snapshot.manifest)
+                    encoder = load_encoder(snapshot.manifest, self._precision)
                     _require(self.path, snapshot, encoder)
                     self._now = snapshot, encoder
         return snapshot, encoder

@@ -21,7 +21,7 @@ import pyarrow as pa
 from embedft.artifacts import disk_errors, write_json
 from embedft.encoder import Encoder, Vectors
 from embedft.errors import DataError
-from embedft.index.base import check_settings, kinds_to_try, queries_needed, write_base
+from embedft.index.base import check_settings, needs_queries, queries_needed, write_base
 from embedft.index.canaries import FILE as CANARIES
 from embedft.index.canaries import write_canaries
 from embedft.index.held_out import COUNT, queries_of, read_queries, write_queries
@@ -179,7 +179,7 @@ def publish_base(
         show_progress: on standard error.
         further: fields for the manifest.
     """
-    needed = kinds_to_try(documents.num_rows, encoder.dim, settings)[0] != FLAT
+    needed = needs_queries(documents.num_rows, encoder.dim, settings)
     if queries is None and needed:
         count = max(COUNT, 2 * (queries_needed(settings.recall) or 0))
         queries = queries_of(documents, count, settings.seed), False

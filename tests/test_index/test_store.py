@@ -10,11 +10,13 @@ from contextlib import suppress
 import pytest
 from index_versions import entries, publish, texts
 
+from embedft.artifacts import sha256_of
 from embedft.errors import ArtifactError, ConfigError
 from embedft.index.storage import (
     Problem,
     building_folder,
     check_files,
+    checksums,
     is_index,
     new_version,
     open_version,
@@ -207,19 +209,49 @@ def test_a_file_that_cannot_be_read_is_named(idx):
         texts(idx)
 
 
-def test_of_a_large_index_vectors_are_hashed_by_check_files_and_not_when_it_is_opened(idx, monkeypatch):
+def test_of_a_large_index_vectors_are_sampled_when_it_is_opened_and_hashed_by_check_files(tmp_path, monkeypatch):
     monkeypatch.setattr(verify, "LAZY_BYTES", 1000)
+    monkeypatch.setattr(checksums, "SAMPLES", 3)
+    monkeypatch.setattr(checksums, "SAMPLE_BYTES", 10)
+    idx = tmp_path / "idx"
+    publish(idx, "a")
     folder = idx / "versions" / "000001" / "base"
     (folder / "vectors.npy").write_text("b" * 1000)
+    with pytest.raises(ArtifactError, match=r"vectors\.npy"):
+        texts(idx)
+    (folder / "vectors.npy").write_text("a" * 300 + "b" + "a" * 699)
     assert open_version(idx, lambda version: "opened")[1] == "opened"
     assert [problem.file for problem in check_files(idx)] == ["versions/000001/base/vectors.npy"]
-    (folder / "vectors.npy").write_text("b" * 999)
+    (folder / "vectors.npy").write_text("a" * 999)
     with pytest.raises(ArtifactError, match="999 bytes"):
         texts(idx)
     (folder / "vectors.npy").write_text("a" * 1000)
     (folder / "documents.arrow").write_text("b" * 100)
     with pytest.raises(ArtifactError, match=r"documents\.arrow"):
         texts(idx)
+
+
+def test_a_file_is_hashed_once_a_process_until_it_is_written_again(idx, monkeypatch):
+    monkeypatch.setattr(checksums, "_hashed", {})
+    hashed = []
+    monkeypatch.setattr(checksums, "sha256_of", lambda file: hashed.append(file.name) or sha256_of(file))
+    files = [file for file in all_files(idx) if file.name not in ("CURRENT", "manifest.json")]
+    texts(idx)
+    texts(idx)
+    assert len(hashed) == 2 * len(files), "what was written just now may be written again unnoticed"
+    for file in files:
+        os.utime(file, (0, file.stat().st_mtime - 60))
+    hashed.clear()
+    texts(idx)
+    texts(idx)
+    publish(idx, "b", onto=True)
+    texts(idx)
+    assert sorted(set(hashed)) == sorted({file.name for file in files})
+    assert hashed.count("vectors.npy") == 1
+    (vectors,) = (file for file in files if file.name == "vectors.npy")
+    vectors.write_bytes(b"x" * vectors.stat().st_size)
+    with pytest.raises(ArtifactError, match="damaged"):
+        open_version(idx, lambda version: None)
 
 
 def restate(path, change):

@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embedft.artifacts import atomic_directory, disk_errors, sha256_of, sync_directory, write_json
 from embedft.errors import ArtifactError, ConfigError
+from embedft.index.storage.checksums import Problem, each_in_parallel, sampled_sha256
 from embedft.index.storage.verify import (
     BUILDING,
     CURRENT,
@@ -34,12 +35,11 @@ from embedft.index.storage.verify import (
     NUMBER,
     OURS,
     POINTER_REST,
+    VECTORS,
     VERSIONS,
     Pointer,
-    Problem,
     Version,
     check_files,
-    each_in_parallel,
     everything,
     is_index,
     nothing,
@@ -134,9 +134,15 @@ class Staged:
         )
         self.manifest |= {
             "format": INDEX_FORMAT,
+            "number": self.number,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "files": {
-                name: self._linked.get(name) or {"bytes": sizes[name], "sha256": digests[files[name]]}
+                name: self._linked.get(name)
+                or {
+                    "bytes": sizes[name],
+                    "sha256": digests[files[name]],
+                    **({"sampled": sampled_sha256(files[name])} if PurePosixPath(name).name == VECTORS else {}),
+                }
                 for name in sorted(files)
             },
         }

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from embedft.artifacts import sha256_of
 from embedft.errors import ArtifactError
+from embedft.index.storage.checksums import Problem, damage
 
 INDEX_FORMAT = 2
 # Where the files of a version are more than this, opening checks vectors.npy by its size alone: at some 1.3 to 2 GB/s
@@ -35,7 +34,6 @@ REBUILD = "build the index again with --force, or restore the file from a copy."
 RESTORE_POINTER = "make a version current with 'embedft index rollback --to', or build the index again with --force."
 
 Opened = TypeVar("Opened")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -81,19 +79,6 @@ class Pointer:
     others: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One fault of an index on disk.
-
-    Attributes:
-        file: relative to the index, with forward slashes.
-        found: what is wrong with it, as the rest of a sentence that begins with the file.
-    """
-
-    file: str
-    found: str
-
-
 def is_index(path: Path) -> bool:
     """Whether ``path`` holds nothing but an index, whole, damaged, or cut off in its first build.
 
@@ -121,8 +106,9 @@ def open_version(path: Path, read: Callable[[Version], Opened]) -> tuple[Version
     """The current version and what ``read`` opens of it, after checking every file against the manifest.
 
     Each file is hashed, a few at a time; only where they are more than ``LAZY_BYTES`` (1 GB) in all, those that are
-    called ``vectors.npy`` are checked by size alone. They are raw numbers that no parser reads; `check_files` hashes
-    them too.
+    called ``vectors.npy`` are checked by their size and a sample of their bytes. They are raw numbers that no parser
+    reads; `check_files` hashes them wholly. A file that this process has hashed before, and that was not written since,
+    is not hashed again: versions share most of their files.
 
     Files that are open stay readable when a writer publishes a new version and removes this one; so ``read`` has to
     open all that will be needed. A version that vanishes in between is noticed and the new one taken.
@@ -133,7 +119,7 @@ def open_version(path: Path, read: Callable[[Version], Opened]) -> tuple[Version
     while True:
         pointer = read_pointer(path)
         try:
-            version = verify(path, pointer, _hashed_at_open)
+            version = verify(path, pointer, _hashed_at_open, again=False)
             return version, read(version)
         except (ArtifactError, OSError):
             # A writer may have published a new version and removed this one while it was read.
@@ -168,7 +154,9 @@ def read_pointer(path: Path) -> Pointer:
     if content is None:
         if numbers := numbers_on_disk(path):
             raise ArtifactError(
-                f"{file}: is missing, though there are versions {', '.join(map(str, numbers))}.", hint=RESTORE_POINTER
+                f"{path}: holds no index: {CURRENT} is missing, though there are versions "
+                f"{', '.join(map(str, numbers))}.",
+                hint=RESTORE_POINTER,
             )
         unfinished = " The build that began it was cut off." if is_index(path) else ""
         raise ArtifactError(f"{path}: holds no index.{unfinished}", hint="build one with 'embedft index build'.")
@@ -183,13 +171,16 @@ def read_pointer(path: Path) -> Pointer:
     return pointer
 
 
-def verify(path: Path, pointer: Pointer, hashed: Callable[[dict[str, Any]], Collection[str]]) -> Version:
+def verify(
+    path: Path, pointer: Pointer, hashed: Callable[[dict[str, Any]], Collection[str]], *, again: bool = True
+) -> Version:
     """The version that ``pointer`` names, its manifest and the sizes of its files checked.
 
     Args:
         path: the index.
         pointer: names the version and its manifest's checksum.
         hashed: of the manifest's files, the names of those to be hashed too.
+        again: also those that this process has hashed before.
 
     Raises:
         ArtifactError: a file is missing or damaged, or the version is of another format.
@@ -202,7 +193,7 @@ def verify(path: Path, pointer: Pointer, hashed: Callable[[dict[str, Any]], Coll
     if hashlib.sha256(content).hexdigest() != pointer.manifest_sha256:
         raise ArtifactError(f"{file}: is damaged, or {CURRENT} is: the checksums differ.", hint=REBUILD)
     manifest = parse_manifest(content, file)
-    for problem in _damage(folder, manifest["files"], hashed(manifest["files"])):
+    for problem in damage(folder, manifest["files"], hashed(manifest["files"]), again=again):
         raise ArtifactError(f"{folder / problem.file}: {problem.found}", hint=REBUILD)
     return Version(folder, manifest, pointer.manifest_sha256)
 
@@ -247,20 +238,6 @@ def nothing(_files: Collection[str]) -> Collection[str]:
     return ()
 
 
-def each_in_parallel(work: Callable[[Path], Found], files: Iterable[tuple[int, Path]]) -> dict[Path, Found]:
-    """What ``work`` gives for each file, a few at a time: hashing releases the interpreter's lock.
-
-    Args:
-        work: called with a file.
-        files: sizes and paths. The biggest is begun first, so that it does not run on alone at the end.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    paths = [path for _, path in sorted(files, key=lambda file: -file[0])]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return dict(zip(paths, pool.map(work, paths), strict=True))
-
-
 def _hashed_at_open(files: dict[str, Any]) -> Collection[str]:
     if sum(stated["bytes"] for stated in files.values()) <= LAZY_BYTES:
         return files
@@ -280,34 +257,6 @@ def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     plain = name == str(path) and not {"\\", "\0"} & set(name)
     return plain and not path.is_absolute() and ".." not in path.parts and name not in (".", MANIFEST)
-
-
-def _damage(folder: Path, files: dict[str, Any], hashed: Collection[str]) -> list[Problem]:
-    """Faults of the listed files; sizes come first, as they cost nothing."""
-    found = {name: _size_fault(folder / name, stated["bytes"]) for name, stated in files.items()}
-    sound = [name for name in files if found[name] is None and name in hashed]
-    digests = each_in_parallel(_digest, [(files[name]["bytes"], folder / name) for name in sound])
-    for name in sound:
-        digest = digests[folder / name]
-        if isinstance(digest, OSError):
-            found[name] = f"cannot be read: {digest.strerror}."
-        elif digest != files[name]["sha256"]:
-            found[name] = "is damaged: its SHA-256 is not the one it was written with."
-    return [Problem(name, fault) for name, fault in found.items() if fault is not None]
-
-
-def _digest(file: Path) -> str | OSError:
-    try:
-        return sha256_of(file)
-    except OSError as error:
-        return error
-
-
-def _size_fault(file: Path, written: int) -> str | None:
-    if not file.is_file():
-        return "is missing."
-    size = file.stat().st_size
-    return None if size == written else f"is damaged: {size} bytes where {written} were written."
 
 
 def _problems(path: Path) -> list[Problem]:
@@ -332,7 +281,7 @@ def _problems(path: Path) -> list[Problem]:
     except ArtifactError as error:
         found = error.message.removeprefix(f"{folder / MANIFEST}: ")
         return [*problems, Problem(f"{place}/{MANIFEST}", found)]
-    problems += [Problem(f"{place}/{fault.file}", fault.found) for fault in _damage(folder, files, files)]
+    problems += [Problem(f"{place}/{fault.file}", fault.found) for fault in damage(folder, files, files)]
     there = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
     strangers = [name for name in there if name not in files and name != MANIFEST]
     return problems + [Problem(f"{place}/{name}", "is not in the manifest.") for name in strangers]
