@@ -27,6 +27,7 @@ def test_a_plan_of_a_file_prints_a_table_and_explains_a_row(cli, tmp_path):
         assert said in done.stdout
 
 
+@pytest.mark.slow
 def test_the_finder_prints_a_rate_and_writes_its_curve(cli, tmp_path):
     curve = tmp_path / "curve.html"
     done = cli("plan", "--data", GARDEN, "--find-lr", "--steps", "20", "-o", curve, *QUICK)

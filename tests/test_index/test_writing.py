@@ -359,3 +359,16 @@ def test_a_file_of_vectors_is_written_anew_and_not_through_its_links(tmp_path):
     write_vectors(tmp_path / "vectors.npy", (2, 2), -blocks[:1])
     np.testing.assert_array_equal(np.load(tmp_path / "published.npy"), blocks.reshape(6, 2))
     np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy"), -blocks[0])
+
+
+def test_exact_search_that_takes_too_long_is_refused_as_other_kinds_are(tmp_path, encoder):
+    with pytest.raises(ConfigError, match=r"flat 1\.000 \(.* ms a query\)"):
+        writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="flat", latency_ms=1e-6), say=say)
+    writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="flat", latency_ms=1e6), say=say)
+    assert len(Index.open(tmp_path / "idx")) == len(TEXTS)
+
+
+def test_a_kind_that_does_not_fit_the_memory_is_refused_before_anything_is_embedded(tmp_path, encoder):
+    with pytest.raises(ConfigError, match="needs .* bytes; 1,000 are allowed"):
+        writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="hnsw", memory=1000), say=say)
+    assert not (tmp_path / "idx").exists()
