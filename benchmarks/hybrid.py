@@ -23,6 +23,7 @@ from embedft.evaluation import compare_scores, score_ranking
 from embedft.evaluation.ranking import Ranking
 from embedft.index.fusing import tune_fusion
 from embedft.index.snapshot import Snapshot
+from embedft.index.storage import rollback
 
 METRIC = "ndcg@10"
 DEPTH = 10
@@ -58,6 +59,8 @@ def measure(data: RetrievalData, index: Index, encoder: Encoder) -> dict[str, An
         weight = tune_fusion(index.path, encoder, dev_texts, list(grades.values()))["weight"]
         index.refresh()
         found["hybrid, weighted"] = judged(data, *index.rank(texts, DEPTH, hybrid=True))
+        # As it was, for the next time.
+        rollback(index.path)
     better = max(("vectors", "words"), key=lambda name: found[name].mean())
     return {
         "documents": len(index),
