@@ -220,7 +220,7 @@ class Embedft(System):
         kind, point, stated = self.kind, None, None
         if kind == "auto":
             settings = self.settings.Settings(recall=TARGET, k=K)
-            stage, kind, tuned = self.base.fit_stage(self.documents, tuning, settings, say=lambda _: None)
+            stage, kind, tuned = self.base.fit_stage(self.documents, tuning, settings)
             if tuned is not None and tuned.chosen is not None:
                 point = [tuned.chosen.point.effort, tuned.chosen.point.factor]
                 stated = tuned.chosen.ci_low

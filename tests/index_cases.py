@@ -67,16 +67,16 @@ def _asked(encoder):
 
 
 def publish_scattered(path, encoder, folder, *, count=2000, seed=0, queries=SENTENCES, force=False, **settings):
-    """An index of ``count`` made vectors, tuned on the sentences; gives the vectors. Texts are words with a number."""
+    """An index of ``count`` made vectors, tuned on the sentences, and the vectors. Texts are words with a number."""
     vectors = scattered(encoder, count, seed)
     file = folder / f"scattered-{count}-{seed}.npy"
     np.save(file, vectors)
-    texts = {f"d{number}": f"word{number % 50} number{number}" for number in range(count)}
+    texts = {f"d{number}": f"number{number} word{number % 50} number{number}" for number in range(count)}
     documents = table(texts, {name: {"parity": number % 2} for number, name in enumerate(texts)})
-    said = []
-    with writing.writing(path) as hold:
+    asked = (queries, True) if queries else writing.queries_for(documents, encoder.dim, Settings(**settings))
+    with writing.writing(path, new=True) as hold:
         writing.publish_base(
             path, hold, documents, encoder, Settings(**settings), file,
-            queries=(queries, True) if queries else None, force=force, say=said.append, show_progress=False,
+            queries=asked, force=force, show_progress=False,
         )  # fmt: skip
-    return vectors, said
+    return vectors

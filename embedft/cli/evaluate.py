@@ -100,13 +100,13 @@ def evaluate(
 def _through(
     path: Path, encoder: Encoder, data: Any, split: str, metrics: tuple[str, ...], hybrid: bool
 ) -> tuple[Evaluation, Evaluation]:
-    """What the index finds, and what exact search over its vectors does."""
+    """What the index finds, and what it does where every vector is searched: beside the words too, if it is hybrid."""
     from embedft.evaluation import evaluate_through
     from embedft.index import Index
 
     index = Index.open(path, encoder)
     found = evaluate_through(index, data, split, metrics=metrics, hybrid=hybrid)
-    return found, evaluate_through(index, data, split, metrics=metrics, exact=True)
+    return found, evaluate_through(index, data, split, metrics=metrics, hybrid=hybrid, exact=True)
 
 
 def _is_evaluation(path: Path) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from embedft.cli.inspecting import info, rollback, verify, versions
+from embedft.cli.inspecting import info, path_argument, rollback, verify, versions
 from embedft.cli.options import force_option, json_option, precision_option
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from embedft.index.writing import Change
 
-path_argument = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
+logger = logging.getLogger("embedft")
 
 
 class Bytes(click.ParamType[int]):
@@ -32,7 +34,10 @@ class Bytes(click.ParamType[int]):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\s*", str(value), re.I)
         if found is None:
             self.fail(f"{value!r} is no size; write 500MB or 2GB.", param, ctx)
-        return int(float(found[1]) * self.units[found[2].upper()])
+        size = float(found[1]) * self.units[found[2].upper()]
+        if math.isinf(size):
+            self.fail(f"{str(value)[:40]!r}... is no size; write 500MB or 2GB.", param, ctx)
+        return int(size)
 
 
 class Milliseconds(click.ParamType[float]):
@@ -45,8 +50,8 @@ class Milliseconds(click.ParamType[float]):
         import re
 
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s)?\s*", str(value), re.I)
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r} is no time; write 5ms or 0.5s.", param, ctx)
+        if found is None or float(found[1]) == 0 or math.isinf(float(found[1])):
+            self.fail(f"{str(value)[:40]!r} is no time; write 5ms or 0.5s.", param, ctx)
         return float(found[1]) * (1000 if (found[2] or "").lower() == "s" else 1)
 
 
@@ -65,7 +70,7 @@ for command in (info, verify, versions, rollback):
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory of the index.")
 @click.option("--recall", type=float, default=0.95, show_default=True, help="Least share of exact search's hits.")
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Hits that recall is measured for.")
-@click.option("--memory", type=Bytes(), help="Most memory that searching may hold, such as 500MB.")
+@click.option("--memory", type=Bytes(), help="Most memory that the approximate index may hold, such as 500MB.")
 @click.option("--latency", type=Milliseconds(), help="Longest time of one query on this machine, such as 5ms.")
 @click.option(
     "--kind",
@@ -80,6 +85,7 @@ for command in (info, verify, versions, rollback):
 @click.option("--no-lexical", is_flag=True, help="Keep no words: no hybrid search.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of samples and training.")
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Versions that stay on the disk.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write the curve of recall and speed to an HTML file.")
 @precision_option
 @force_option
 @json_option
@@ -97,14 +103,16 @@ def build(
     no_lexical: bool,
     seed: int,
     keep: int,
+    plot: Path | None,
     precision: Any,
     force: bool,
     as_json: bool,
 ) -> None:
     """Embed the documents of CORPUS and write an index.
 
-    CORPUS is a corpus (BEIR folder, JSONL, CSV, Parquet), a file, or a folder of PDF, HTML, Markdown, text and Python
-    files. A build that was stopped goes on when the same command is given again.
+    CORPUS is a corpus (BEIR folder, JSONL, CSV, Parquet), a file, a folder of PDF, HTML, Markdown, text and Python
+    files, a pattern in quotes ('data/*.jsonl', 'docs/**/*.md'), or - for JSONL on standard input. A build that was
+    stopped goes on when the same command is given again.
 
     The kind of index is chosen by size and limits, and its search is tuned on held-out queries until the lower 95 %
     bound of its recall meets --recall: those of --queries, or else sentences of the documents.
@@ -113,9 +121,9 @@ def build(
     embedft index build DATA/corpus.jsonl --model RUN/model -o INDEX
     embedft index build docs/ --model bundled -o INDEX --recall 0.98 --memory 500MB
     """
-    from embedft.cli.inspecting import described, print_described
+    from embedft.cli.inspecting import described, print_described, require_plot, write_plot
     from embedft.cli.output import print_json
-    from embedft.cli.search import read_queries
+    from embedft.cli.search import queries_of_file
     from embedft.encoder import Encoder
     from embedft.index import writing
     from embedft.index.settings import Settings
@@ -123,15 +131,21 @@ def build(
     from embedft.index.storage import require_writable
 
     require_writable(output, force=force)
+    if plot is not None:
+        require_plot(plot, output, force=force)
     settings = Settings(
         kind=kind, recall=recall, k=k, memory=memory, latency_ms=latency, seed=seed, keep=keep,
         lexical=not no_lexical, language=None if language == "none" else language,
     )  # fmt: skip
-    texts = read_queries(queries) if queries else None
+    texts = queries_of_file(queries) if queries else None
     documents, left_out = _read(corpus)
     encoder = Encoder.load(model, precision=precision)
-    writing.build(output, documents, encoder, settings, queries=texts, force=force, say=_say, show_progress=True)
+    writing.build(output, documents, encoder, settings, queries=texts, force=force, show_progress=True)
     answer = {"index": str(output), "left_out": left_out, **described(output, Snapshot.open(output).version)}
+    if plot is not None and answer["curve"] is None:
+        logger.warning("%s: search is exact, so there is no curve: %s is not written.", output, plot)
+    elif plot is not None:
+        write_plot(plot, answer)
     if as_json:
         print_json(answer)
         return
@@ -161,10 +175,11 @@ def add(path: Path, corpus: Path, model: str | None, precision: Any, as_json: bo
 @json_option
 def delete(path: Path, ids: tuple[str, ...], file: Path | None, as_json: bool) -> None:
     """Delete documents by their IDS."""
+    from embedft.cli.search import lines_of_file
     from embedft.errors import DataError
     from embedft.index import writing
 
-    names = [*ids, *(_lines(file) if file else [])]
+    names = [*ids, *(lines_of_file(file, "id") if file else [])]
     if not names:
         raise click.UsageError("give ids, or a file of them with --from.")
     change = writing.delete(path, names)
@@ -210,7 +225,6 @@ def migrate(path: Path, model: str, mapped: bool, sample: int, precision: Any, a
         path,
         encoder,
         sample=sample if mapped else None,
-        say=_say,
         show_progress=True,
     )
     _print_change(path, change, as_json, **({"mapped": kept.as_dict()} if kept else {}))
@@ -232,20 +246,6 @@ def _read(corpus: Path) -> tuple[pa.Table, int]:
     return documents, len(faults)
 
 
-def _lines(file: Path) -> list[str]:
-    from embedft.errors import DataError
-
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: no such file.", hint="check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
-    if not names:
-        raise DataError(f"{file}: holds no id.", hint="write one id a line.")
-    return names
-
-
 def _print_change(path: Path, change: Change, as_json: bool, **further: Any) -> None:
     from dataclasses import asdict
 
@@ -257,15 +257,11 @@ def _print_change(path: Path, change: Change, as_json: bool, **further: Any) -> 
     parts = [f"{getattr(change, name)} {name}" for name in ("added", "replaced", "deleted") if getattr(change, name)]
     click.echo(f"{path}: {', '.join([*parts, f'{change.documents} documents'])}")
     if change.missing:
-        _say(f"not there: {len(change.missing)} ids ({_some(change.missing)})")
+        logger.warning("not there: %d ids (%s)", len(change.missing), _some(change.missing))
 
 
 def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-
-
-def _say(message: str) -> None:
-    click.echo(message, err=True)
 
 
 @index.command()

@@ -11,7 +11,11 @@ import click
 from embedft.cli.options import force_option, json_option, precision_option
 
 if TYPE_CHECKING:
+    from embedft.encoder import Encoder
     from embedft.index.storage import Version
+
+# Above this share of the base, what was added is searched beside it and what was deleted is still in its way.
+WORTH_COMPACTING = 0.2
 
 path_argument = click.argument("path", metavar="INDEX", type=click.Path(path_type=Path))
 
@@ -24,27 +28,34 @@ path_argument = click.argument("path", metavar="INDEX", type=click.Path(path_typ
 def info(path: Path, plot: Path | None, force: bool, as_json: bool) -> None:
     """Tell what INDEX holds: documents, model, kind, recall, sizes, versions."""
     from embedft.cli.output import print_json
+    from embedft.errors import ConfigError
     from embedft.index.snapshot import Snapshot
 
     answer = {"index": str(path), **described(path, Snapshot.open(path).version)}
     if plot is not None:
-        _write_plot(path, plot, answer, force=force)
+        if answer["curve"] is None:
+            raise ConfigError(f"{path}: search is exact, so there is no curve.", hint="leave --plot out.")
+        require_plot(plot, path, force=force)
+        write_plot(plot, answer)
     if as_json:
         print_json(answer)
         return
     print_described(answer)
 
 
-def _write_plot(path: Path, plot: Path, answer: Mapping[str, Any], *, force: bool) -> None:
-    from embedft.artifacts import write_bytes
+def require_plot(plot: Path, path: Path, *, force: bool) -> None:
+    """Raise ArtifactError if the curve of the index at ``path`` may not be written to ``plot``."""
     from embedft.cli.dataset import require_new
-    from embedft.errors import ConfigError
     from embedft.reports import PAGE_BEGIN
+
+    require_new(plot, PAGE_BEGIN, force=force, apart_from=[path])
+
+
+def write_plot(plot: Path, answer: Mapping[str, Any]) -> None:
+    """Write the curve of an approximate index as a page; ``answer`` is what `described` gives, with ``index``."""
+    from embedft.artifacts import write_bytes
     from embedft.reports.index import curve_page
 
-    if answer["curve"] is None:
-        raise ConfigError(f"{path}: search is exact, so there is no curve.", hint="leave --plot out.")
-    require_new(plot, PAGE_BEGIN, force=force, apart_from=[path])
     write_bytes(plot, curve_page(answer).encode())
 
 
@@ -57,20 +68,13 @@ def _write_plot(path: Path, plot: Path, answer: Mapping[str, Any], *, force: boo
 def verify(path: Path, no_model: bool, model: str | None, precision: Any, as_json: bool) -> None:
     """Check every file of INDEX, its counts, vectors, canaries and recall; exit status 1 if anything is wrong."""
     from embedft.cli.output import print_json
-    from embedft.encoder import Encoder
     from embedft.index import verifying
     from embedft.index.identity import load_encoder
-    from embedft.index.snapshot import Snapshot
-    from embedft.index.storage import check_files
 
-    encoder = None
-    if not no_model and not check_files(path):
-        encoder = (
-            Encoder.load(model, precision=precision)
-            if model
-            else load_encoder(Snapshot.open(path).manifest, precision=precision)
-        )
-    found = verifying.verify(path, encoder)
+    def load(manifest: Mapping[str, Any]) -> Encoder:
+        return load_encoder(manifest, precision, model)
+
+    found = verifying.verify(path, None if no_model else load)
     if as_json:
         print_json({"index": str(path), **found.as_dict()})
     else:
@@ -172,6 +176,7 @@ def described(path: Path, version: Version) -> dict[str, Any]:
         "point": chosen or None,
         "curve": tuning["curve"] if tuning else None,
         "segments": [{key: entry[key] for key in ("folder", "documents", "kind")} for entry in manifest["segments"]],
+        "added": sum(entry["documents"] for entry in manifest["segments"][1:]),
         "deleted": sum(entry["documents"] for entry in manifest["segments"]) - manifest["documents"],
         "lexical": manifest["settings"]["lexical"],
         "fusion": manifest.get("fusion"),
@@ -200,12 +205,15 @@ def print_described(answer: Mapping[str, Any]) -> None:
     if not exact:
         say.append(
             f"recall@{recall['at']} {recall['value']:.3f}, at least {recall['ci_low']:.3f} (95 %, {recall['queries']} "
-            f"queries); {answer['point']['qps']:,.0f} queries/s, {answer['point']['latency_ms']:.2f} ms one query"
+            f"queries) among the {answer['segments'][0]['documents']} documents it was built of; "
+            f"{answer['point']['qps']:,.0f} queries/s, {answer['point']['latency_ms']:.2f} ms one query"
         )
-    if len(answer["segments"]) > 1 or answer["deleted"]:
-        added = sum(segment["documents"] for segment in answer["segments"][1:])
+    if answer["added"] or answer["deleted"]:
+        worth = answer["added"] + answer["deleted"] > WORTH_COMPACTING * answer["segments"][0]["documents"]
         say.append(
-            f"added since: {added} documents in {len(answer['segments']) - 1} segments; deleted: {answer['deleted']}"
+            f"added since: {answer['added']} documents in {len(answer['segments']) - 1} segments; "
+            f"deleted: {answer['deleted']}"
+            + (f"; 'embedft index compact {answer['index']}' makes one segment of all" if worth else "")
         )
     if answer["mapped"]:
         mapped = answer["mapped"]

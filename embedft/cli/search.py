@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,13 @@ TRADE_OFF = 0.5
     help="Such as lang=en, year>=2020, lang=en,de; several must all hold. Fields of the metadata, id, title.",
 )
 @click.option("--hybrid", is_flag=True, help="Rank by vectors and by words (BM25), and fuse both.")
+@click.option("--mmr", is_flag=True, help="Hits that differ from one another, by maximal marginal relevance.")
 @click.option(
-    "--mmr",
+    "--mmr-trade-off",
     type=click.FloatRange(0, 1),
-    is_flag=False,
-    flag_value=TRADE_OFF,
-    help="Hits that differ from one another: 1 is relevance alone, 0 difference alone; 0.5 where no number is given.",
+    help=f"For --mmr, which it implies: 1 is relevance alone, 0 difference alone; by default {TRADE_OFF}.",
 )
+@click.option("--passages", is_flag=True, help="With --json: the passage of each hit too, and where its words stand.")
 @click.option("--exact", is_flag=True, help="Search every vector, whatever the kind of index.")
 @click.option("--model", help="Encoder of the queries; by default the one that built the index.")
 @precision_option
@@ -48,7 +49,9 @@ def search(
     queries: Path | None,
     filters: tuple[str, ...],
     hybrid: bool,
-    mmr: float | None,
+    mmr: bool,
+    mmr_trade_off: float | None,
+    passages: bool,
     exact: bool,
     model: str | None,
     precision: Any,
@@ -56,7 +59,9 @@ def search(
 ) -> None:
     """Find the documents of INDEX that answer QUERY.
 
-    With --queries and --json, one JSON object a line. With neither a query nor --queries, it asks for queries until an
+    With --json, one JSON object a query: its hits with id, score, title, text and metadata, with --hybrid also bm25 and
+    fused, with --passages also the passage with most of the query's words: its text, where in the hit's text it starts
+    and ends, and the spans of the words within it. With neither a query nor --queries, it asks for queries until an
     empty line.
 
     \b
@@ -64,17 +69,24 @@ def search(
     """
     if query is not None and queries is not None:
         raise click.UsageError("give either a query or --queries FILE.")
+    if passages and not as_json:
+        raise click.UsageError("--passages goes with --json; without it they are shown as they are.")
     from embedft.index import Index
 
     opened = Index.open(index_path, model, precision=precision)
-    how = {"filter": list(filters), "hybrid": hybrid, "mmr_trade_off": mmr, "exact": exact}
-    if query is None and queries is None:
-        _ask(opened, k, how, as_json)
-        return
-    _answer(opened, [query] if query is not None else read_queries(queries), k, how, as_json)  # type: ignore[arg-type]
+    if mmr and mmr_trade_off is None:
+        mmr_trade_off = TRADE_OFF
+    how = {"filter": list(filters), "hybrid": hybrid, "mmr_trade_off": mmr_trade_off, "exact": exact}
+    shown = {"as_json": as_json, "passages": passages}
+    if queries is not None:
+        _answer(opened, queries_of_file(queries), k, how, **shown)
+    elif query is not None:
+        _answer(opened, [query], k, how, **shown)
+    else:
+        _ask(opened, k, how, **shown)
 
 
-def _answer(opened: Index, texts: list[str], k: int, how: dict[str, Any], as_json: bool) -> None:
+def _answer(opened: Index, texts: list[str], k: int, how: dict[str, Any], *, as_json: bool, passages: bool) -> None:
     from embedft.cli.output import print_hits, print_json
     from embedft.index.lexical import highlight
 
@@ -86,14 +98,18 @@ def _answer(opened: Index, texts: list[str], k: int, how: dict[str, Any], as_jso
     answers = opened.search(texts, k, **how)
     took_ms = round(1000 * (time.perf_counter() - start) / len(texts), 2)
     for text, hits in zip(texts, answers, strict=True):
-        if as_json:
+        if as_json and not passages:
             print_json({"query": text, "hits": [hit.as_dict() for hit in hits], "took_ms": took_ms})
+            continue
+        found = [highlight(hit.text, text, words=opened.words) for hit in hits]
+        if as_json:
+            told = [{**hit.as_dict(), "passage": asdict(part)} for hit, part in zip(hits, found, strict=True)]
+            print_json({"query": text, "hits": told, "took_ms": took_ms})
         else:
-            passages = [highlight(hit.text, text, words=opened.words) for hit in hits]
-            print_hits(text, hits, passages, k, filtered=bool(how["filter"]), documents=len(opened))
+            print_hits(text, hits, found, k, filtered=bool(how["filter"]), documents=len(opened))
 
 
-def _ask(opened: Index, k: int, how: dict[str, Any], as_json: bool) -> None:
+def _ask(opened: Index, k: int, how: dict[str, Any], *, as_json: bool, passages: bool) -> None:
     """Queries as they are typed, until an empty line or the end of the input."""
     from embedft.errors import DataError, EmbedftError
 
@@ -110,7 +126,7 @@ def _ask(opened: Index, k: int, how: dict[str, Any], as_json: bool) -> None:
         if not line.strip():
             return
         try:
-            _answer(opened, [line.strip()], k, how, as_json)
+            _answer(opened, [line.strip()], k, how, as_json=as_json, passages=passages)
         except EmbedftError as error:
             # The next query may be a better one; what is wrong with the options is wrong with every query.
             if not shown:
@@ -131,7 +147,7 @@ def _require_text(query: str) -> None:
         raise DataError(f"the query is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
 
 
-def read_queries(path: Path) -> list[str]:
+def queries_of_file(path: Path) -> list[str]:
     """The queries of a file: one a line, or JSONL with the field text.
 
     Raises:
@@ -139,7 +155,6 @@ def read_queries(path: Path) -> list[str]:
     """
     from embedft.data.faults import FaultLog
     from embedft.data.rows import read_rows
-    from embedft.errors import DataError
 
     if path.suffix == ".jsonl":
         log = FaultLog(path)
@@ -151,12 +166,23 @@ def read_queries(path: Path) -> list[str]:
                 log.add("text is missing or empty", line)
         log.check('rows like {"text": "..."}', max_bad=0)
         return texts
+    return lines_of_file(path, "query")
+
+
+def lines_of_file(path: Path, what: str) -> list[str]:
+    """The lines of a file that say something, one ``what`` each.
+
+    Raises:
+        DataError: there is no such file, it is no text, or it holds nothing.
+    """
+    from embedft.errors import DataError
+
     try:
-        texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.", hint="check the path.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
-    if not texts:
-        raise DataError(f"{path}: holds no query.", hint="write one query a line.")
-    return texts
+    if not lines:
+        raise DataError(f"{path}: holds no {what}.", hint=f"write one {what} a line.")
+    return lines

@@ -1,12 +1,19 @@
-"""Documents to index, out of any source of them: the rows of a corpus with their metadata, or files of a folder."""
+"""Documents to index, out of any source of them: the rows of a corpus with their metadata, or files of a folder.
+
+What is added under an id that is there replaces that document, so no two documents may share one. Ids of the source are
+kept; a row without one is called by the path of its file as it was given and its line (``b/data.csv:3``), a file by its
+name below the folder (``guide/ferns.md``).
+"""
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import math
 import re
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +21,10 @@ import pyarrow as pa
 
 from embedft.data.beir import is_beir, read_corpus
 from embedft.data.dataset import read_dataset
-from embedft.data.extract import document_files, parse_files
+from embedft.data.extract import PARSERS, document_files, parse_files
 from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault
 from embedft.data.retrieval import CORPUS_SCHEMA
-from embedft.data.source import format_suffix
+from embedft.data.source import STDIN, format_suffix
 from embedft.errors import DataError
 
 # Formats whose values have no type: a column of numbers alone is read as numbers, so that a filter can compare them.
@@ -30,10 +37,14 @@ logger = logging.getLogger("embedft")
 def read_indexable(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHARE) -> pa.Table:
     """The documents of a corpus (BEIR folder, JSONL, CSV, Parquet, ...), or of files below a folder, or of one file.
 
-    A row without an id is called by its file and line, a file by its name below the folder.
+    Rows without an id of their own are called ``path:line``, with the path as it was given: two files of one name in
+    two folders do not replace one another's rows. Rows of standard input are called ``-:line``, those of a data set
+    that is not read from its files themselves by the data set and its split, documents in files by their names below
+    the folder, or below the part of a pattern that stands before its first wildcard.
 
     Args:
-        path: of the corpus, the file or the folder.
+        path: of the corpus, the file or the folder; a pattern such as ``data/*.jsonl`` or ``docs/**/*.md``; ``-`` for
+            JSONL on standard input.
         faults: where to list the rows and files that were left out.
         max_bad: share of bad rows that is allowed, 0..1.
 
@@ -45,15 +56,46 @@ def read_indexable(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHA
     """
     if is_beir(path) or path.name == "corpus.jsonl":
         return read_corpus(path / "corpus.jsonl" if path.is_dir() else path, faults, max_bad)
+    if path == STDIN:
+        return _read_rows(path, faults, max_bad)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder.", hint="check the path.")
+        if not glob.has_magic(str(path)):
+            raise DataError(f"{path}: no such file or folder.", hint="check the path.")
+        return _read_pattern(path, faults, max_bad)
     if files := document_files(path):
         _tell_others(path, files)
-        rows = [
-            {"id": found.id, "title": found.title, "text": found.text, "metadata": None}
-            for found in parse_files(path, files, faults, max_bad)
-        ]
-        return pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA)
+        return _read_files(path, files, faults, max_bad)
+    return _read_rows(path, faults, max_bad)
+
+
+def _read_pattern(pattern: Path, faults: list[Fault], max_bad: float) -> pa.Table:
+    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    matched = [Path(name) for name in sorted(names) if Path(name).is_file()]
+    if not matched:
+        raise DataError(f"{pattern}: matches no file.", hint="check the pattern, and put it in quotes.")
+    files = [file for file in matched if file.suffix.lower() in PARSERS]
+    if not files:
+        return _read_rows(pattern, faults, max_bad)
+    if len(files) < len(matched):
+        rows = next(file for file in matched if file not in files)
+        raise DataError(
+            f"{pattern}: matches files of rows or of other kinds ({rows}) beside files that are a document each "
+            f"({files[0]}).",
+            hint="name one kind of them, such as 'docs/**/*.md'.",
+        )
+    root = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    return _read_files(root, files, faults, max_bad)
+
+
+def _read_files(root: Path, files: list[Path], faults: list[Fault], max_bad: float) -> pa.Table:
+    rows = [
+        {"id": found.id, "title": found.title, "text": found.text, "metadata": None}
+        for found in parse_files(root, files, faults, max_bad)
+    ]
+    return pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA)
+
+
+def _read_rows(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:
     data = read_dataset(path, max_bad=max_bad)
     if data.kind != "documents":
         raise DataError(
@@ -61,7 +103,7 @@ def read_indexable(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHA
         )
     faults += data.faults
     parts = [_typed(table) if _is_untyped(table) else table for table in data.splits.values()]
-    return _named(pa.concat_tables(parts)).select(CORPUS_SCHEMA.names)
+    return _named(path, pa.concat_tables(parts)).select(CORPUS_SCHEMA.names)
 
 
 def _tell_others(path: Path, files: list[Path]) -> None:
@@ -80,11 +122,17 @@ def _tell_others(path: Path, files: list[Path]) -> None:
         logger.info("%s: %d files are read; of other kinds, not read: %s%s", path, len(files), kinds, more)
 
 
-def _named(table: pa.Table) -> pa.Table:
+def _named(path: Path, table: pa.Table) -> pa.Table:
     """Rows that were numbered by their reader are called by their file too: another file's rows have other ids."""
+    names = {file: _file_name(path, Path(file)) for file in table["file"].unique().to_pylist()}
     rows = zip(*(table[name].to_pylist() for name in ("id", "file", "line")), strict=True)
-    ids = [f"{Path(file).name}:{line}" if name == f"line-{line}" else name for name, file, line in rows]
+    ids = [f"{names[file]}:{line}" if name == f"line-{line}" else name for name, file, line in rows]
     return table.set_column(0, "id", pa.array(ids, pa.string()))
+
+
+def _file_name(path: Path, file: Path) -> str:
+    # A data set in a form of its own was read from copies, whose folder has another name each time and is gone by now.
+    return (file if file == STDIN or file.exists() else path / file.stem).as_posix()
 
 
 def _is_untyped(table: pa.Table) -> bool:

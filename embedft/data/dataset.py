@@ -251,10 +251,10 @@ def _files(path: str | Path | Sequence[str | Path], scratch: Path) -> list[tuple
         return _in_folder(where, scratch)
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        matched = [Path(name) for name in sorted(names)]
+        matched = [Path(name) for name in sorted(names) if _readable(Path(name))]
         if not matched:
-            raise DataError(f"{path}: matches no file.", hint="check the pattern.")
-        return [(SPLIT_NAMES.get(split_name(file), "train"), file) for file in matched if _readable(file)]
+            raise DataError(f"{path}: matches no file of {', '.join(SUFFIXES)}.", hint="check the pattern.")
+        return [(SPLIT_NAMES.get(split_name(file), "train"), file) for file in matched]
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and not where.parent.exists():
         return _from_hub(str(path), scratch)
     raise DataError(f"{path}: no such file or folder.", hint="check the path.")

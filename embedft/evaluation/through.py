@@ -13,8 +13,8 @@ from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import NO_DOCUMENT, Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation, score_ranking
 from embedft.index import Index
+from embedft.index.approximate import FLAT
 from embedft.index.exact import Floats, Rows
-from embedft.index.segment import FLAT
 
 Doubles = npt.NDArray[np.float64]
 Found = tuple[Floats, list[list[str]]]
@@ -39,7 +39,7 @@ def evaluate_through(
         split: which qrels.
         metrics: names like ``ndcg@10``.
         hybrid: search by vectors and words.
-        exact: search every vector, to see what the index loses.
+        exact: search every vector, to see what the index loses; also where words are searched beside them.
 
     Raises:
         ConfigError: an unknown metric.
@@ -54,9 +54,14 @@ def evaluate_through(
         raise _other_documents(index, data, f"holds {len(index)} documents")
     kind = index.manifest["segments"][0]["kind"]
     settled = not hybrid and (exact or kind == FLAT)
+    vectors = index.encoder.encode_queries(texts)
     per_query: dict[str, Doubles] = {}
     for k in sorted({metric.k for metric in wanted}):
-        found = _settled(index, texts, k) if settled else index.rank(texts, k, hybrid=hybrid, exact=exact)
+        found = (
+            _settled(index, texts, vectors, k)
+            if settled
+            else index.rank(texts, k, hybrid=hybrid, exact=exact, vectors=vectors)
+        )
         ranking = Ranking(query_ids, known, *_by_id(index, data, known, *found, k))
         names = [metric.name for metric in wanted if metric.k == k]
         per_query |= score_ranking(ranking, data.split(split), names)
@@ -65,11 +70,11 @@ def evaluate_through(
     return RetrievalEvaluation(how, str(data.path), split, query_ids, ordered, ranking)
 
 
-def _settled(index: Index, texts: Sequence[str], k: int) -> Found:
+def _settled(index: Index, texts: Sequence[str], vectors: Floats, k: int) -> Found:
     """An exact ranking, so deep that no equal scores stand on both sides of the cut at ``k``."""
     depth = k + 1
     while True:
-        scores, ids = index.rank(texts, depth, exact=True)
+        scores, ids = index.rank(texts, depth, exact=True, vectors=vectors)
         if depth > len(index) or not (scores[:, k - 1] == scores[:, -1]).any():
             return scores, ids
         depth *= 2

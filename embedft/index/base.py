@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import logging
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ import pyarrow as pa
 
 from embedft.errors import ConfigError, DataError
 from embedft.index.approximate import (
+    FLAT,
+    LEVEL,
     Stage,
     Tuning,
     candidates_for,
@@ -25,10 +25,13 @@ from embedft.index.approximate import (
     tune,
 )
 from embedft.index.exact import Floats, exact_search
+from embedft.index.held_out import COUNT
 from embedft.index.lexical import Lexical, Words
-from embedft.index.segment import FLAT, STAGE, VECTORS, WORDS, texts_of
+from embedft.index.segment import STAGE, WORDS, texts_of
 from embedft.index.settings import AUTO, Settings
 from embedft.index.storage import Documents
+from embedft.index.storage.store import link_or_copy
+from embedft.index.storage.verify import VECTORS
 from embedft.progress import progress
 
 BASE = "base"
@@ -38,7 +41,7 @@ BOUND_SHARE = 0.8
 # Numbers of queries that a message suggests; a recall of 0.999 needs about 5,200.
 SUGGESTED = (130, 300, 700, 1500, 3000, 7000, 20_000)
 
-Say = Callable[[str], None]
+logger = logging.getLogger("embedft")
 
 
 def kinds_to_try(documents: int, dim: int, settings: Settings) -> list[str]:
@@ -66,7 +69,6 @@ def write_base(
     queries: Floats | None,
     settings: Settings,
     *,
-    say: Say,
     show_progress: bool = False,
 ) -> dict[str, Any]:
     """Write the base segment into ``version / "base"``; gives its entry of the manifest.
@@ -77,7 +79,6 @@ def write_base(
         vectors: a ``.npy`` file of their unit vectors, float32, in the same order; it is linked, not moved.
         queries: vectors of held-out queries, (queries, dim); None where only exact search is to be tried.
         settings: what is asked for.
-        say: is told which kinds were tried.
         show_progress: on standard error.
 
     Raises:
@@ -90,7 +91,7 @@ def write_base(
     link_or_copy(vectors, folder / VECTORS)
     opened: Floats = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
     held_out = np.empty((0, opened.shape[1]), np.float32) if queries is None else queries
-    stage, kind, tuning = fit_stage(opened, held_out, settings, say=say, show_progress=show_progress)
+    stage, kind, tuning = fit_stage(opened, held_out, settings, show_progress=show_progress)
     if stage is not None:
         stage.save(folder / STAGE)
     if settings.lexical:
@@ -105,30 +106,44 @@ def write_base(
 
 
 def fit_stage(
-    vectors: Floats, queries: Floats, settings: Settings, *, say: Say, show_progress: bool = False
+    vectors: Floats, queries: Floats, settings: Settings, *, show_progress: bool = False
 ) -> tuple[Stage | None, str, Tuning | None]:
     """The first kind of index that meets the recall, at its cheapest point; no stage where that is exact search.
+
+    Stages that so few queries can show no recall of are left out where exact search remains, and that is said.
 
     Raises:
         ConfigError: no kind meets the recall within the limits.
         DataError: too few queries to state a recall.
     """
     best = []
-    for kind in kinds_to_try(len(vectors), vectors.shape[1], settings):
+    kinds = kinds_to_try(len(vectors), vectors.shape[1], settings)
+    level = _level(kinds)
+    for kind in kinds:
         if kind == FLAT:
             if settings.latency_ms is None or (milliseconds := _flat_latency(vectors)) <= settings.latency_ms:
                 return None, FLAT, None
             best.append(f"{FLAT} 1.000 ({milliseconds:.1f} ms a query)")
             continue
-        _require_enough(len(queries), settings.recall)
+        if not _shows(len(queries), settings.recall, level):
+            too_few = _too_few(len(queries), settings.recall, level)
+            if FLAT not in kinds:
+                raise too_few
+            logger.warning("%s is not tried: %s", kind, too_few.message)
+            best.append(f"{kind} not tried ({len(queries)} queries)")
+            continue
         with progress(f"building {kind}", len(vectors), "vectors", enabled=show_progress) as advance:
             stage = Stage.build(kind, vectors, seed=settings.seed, done=advance)
-        tuning = tune(stage, vectors, queries, k=settings.k, target=settings.recall, latency_ms=settings.latency_ms)
+        tuning = tune(
+            stage, vectors, queries,
+            k=settings.k, target=settings.recall, latency_ms=settings.latency_ms, level=level,
+        )  # fmt: skip
         if tuning.chosen is not None:
             return stage, kind, tuning
         most = max(tuning.curve, key=lambda point: point.recall)
         best.append(f"{kind} {most.recall:.3f} (at least {most.ci_low:.3f}, {most.latency_ms:.1f} ms a query)")
-        say(f"{kind} does not meet the recall of {settings.recall:g} within the limits: {best[-1]}")
+        missed = f"recall of {settings.recall:g}" if tuning.failed == "recall" else "limit of latency at that recall"
+        logger.info("%s does not meet the %s: %s", kind, missed, best[-1])
     raise ConfigError(
         f"no index meets a recall@{settings.k} of {settings.recall:g} within the limits: {'; '.join(best)}.",
         hint="ask for less --recall, give more --queries, allow more --memory or --latency, or choose --kind flat.",
@@ -146,14 +161,15 @@ def _flat_latency(vectors: Floats) -> float:
     return 1000 * statistics.median(times)
 
 
-def check_settings(documents: int, dim: int, settings: Settings, *, queries: int | None) -> None:
+def check_settings(documents: int, dim: int, settings: Settings, *, queries: int, given: bool) -> None:
     """Refuse before anything is embedded what would be refused after it.
 
     Args:
         documents: number of documents.
         dim: of their vectors.
         settings: what is asked for.
-        queries: number of held-out queries that are given; None where they are made.
+        queries: number of held-out queries.
+        given: they were given for this, so that too few are a mistake even where exact search would do without them.
 
     Raises:
         ConfigError: no kind fits the memory, or there are no stemmer and stop list for the language.
@@ -161,8 +177,12 @@ def check_settings(documents: int, dim: int, settings: Settings, *, queries: int
     """
     if settings.lexical:
         Words.of(settings.language)
-    if needs_queries(documents, dim, settings) and queries is not None:
-        _require_enough(queries, settings.recall)
+    kinds = kinds_to_try(documents, dim, settings)
+    level = _level(kinds)
+    if not needs_queries(documents, dim, settings) or _shows(queries, settings.recall, level):
+        return
+    if FLAT not in kinds or (given and _queries_needed(settings.recall, level) is not None):
+        raise _too_few(queries, settings.recall, level)
 
 
 def needs_queries(documents: int, dim: int, settings: Settings) -> bool:
@@ -175,29 +195,44 @@ def needs_queries(documents: int, dim: int, settings: Settings) -> bool:
     return kinds[0] != FLAT or (settings.latency_ms is not None and len(kinds) > 1)
 
 
-def _require_enough(count: int, target: float) -> None:
-    """Raise DataError if the lower bound of recall would be below ``target`` even without a miss."""
-    if not _shows(count, target):
-        needed = queries_needed(target)
-        more = f"give {needed:,} with --queries, " if needed else ""
-        raise DataError(
-            f"{count} queries are too few to show a recall of {target:g}, even if none of them misses a hit.",
-            hint=f"{more}ask for less --recall, or choose --kind flat.",
-        )
+def queries_to_make(documents: int, dim: int, settings: Settings) -> int:
+    """How many queries are made where none or too few are given: so many that some may miss a hit.
+
+    Raises:
+        ConfigError: no kind fits the memory.
+    """
+    needed = _queries_needed(settings.recall, _level(kinds_to_try(documents, dim, settings)))
+    return max(COUNT, 2 * (needed or 0))
 
 
-def queries_needed(target: float) -> int | None:
+def enough_queries(count: int, documents: int, dim: int, settings: Settings) -> bool:
+    """Whether ``count`` queries can show the recall that is asked for.
+
+    Raises:
+        ConfigError: no kind fits the memory.
+    """
+    return _shows(count, settings.recall, _level(kinds_to_try(documents, dim, settings)))
+
+
+def _level(kinds: list[str]) -> float:
+    """Of the bounds of each stage, if all of them may be tested on the same queries until one passes (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(1, len(kinds) - (FLAT in kinds))
+
+
+def _too_few(count: int, target: float, level: float) -> DataError:
+    """The lower bound of recall would be below ``target`` even without a miss."""
+    needed = _queries_needed(target, level)
+    more = f"give {needed:,} with --queries, " if needed else ""
+    return DataError(
+        f"{count} queries are too few to show a recall of {target:g}, even if none of them misses a hit.",
+        hint=f"{more}ask for less --recall, or choose --kind flat.",
+    )
+
+
+def _queries_needed(target: float, level: float) -> int | None:
     """About how many queries can show a recall of ``target`` if none of them misses a hit; None if no number can."""
-    return next((number for number in SUGGESTED if _shows(number, target)), None)
+    return next((number for number in SUGGESTED if _shows(number, target, level)), None)
 
 
-def _shows(count: int, target: float) -> bool:
-    return mean_lower_bound(np.ones(int(BOUND_SHARE * count))) >= target
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """The file under another name: a hard link, or a copy where the file system has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def _shows(count: int, target: float, level: float) -> bool:
+    return mean_lower_bound(np.ones(int(BOUND_SHARE * count)), level=level) >= target

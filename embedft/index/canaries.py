@@ -28,9 +28,9 @@ TEXTS = (
 LEAST_COSINE = 0.98
 
 
-def write_canaries(folder: Path, encoder: Encoder) -> None:
-    """Write their vectors as documents, then as queries: (2 x texts, dim) float32."""
-    np.save(folder / FILE, canaries(encoder), allow_pickle=False)
+def write_canaries(folder: Path, vectors: Vectors) -> None:
+    """Keep what `canaries` gave."""
+    np.save(folder / FILE, vectors, allow_pickle=False)
 
 
 def canaries(encoder: Encoder) -> Vectors:

@@ -42,8 +42,7 @@ def exact_search(queries: Floats, documents: Floats, k: int, allowed: Flags | No
     Raises:
         DataError: the dimensions differ, or k is below 1.
     """
-    if k < 1:
-        raise DataError(f"k is {k}.", hint="ask for at least 1 hit.")
+    k = require_k(k)
     if queries.ndim != 2 or documents.ndim != 2 or queries.shape[1] != documents.shape[1]:
         raise DataError(
             f"queries are {queries.shape} and documents {documents.shape}; both must be (rows, dim) of one dim.",
@@ -58,6 +57,13 @@ def exact_search(queries: Floats, documents: Floats, k: int, allowed: Flags | No
     if scores.shape[1] > k:
         scores, rows = _settle_ties(queries, documents, k, scores, rows)
     return scores[:, :k], rows[:, :k]
+
+
+def require_k(k: int) -> int:
+    """``k`` as a plain integer; DataError if it is no number of hits that can be asked for."""
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise DataError(f"k is {k!r}.", hint="ask for a whole number of hits, at least 1.")
+    return int(k)
 
 
 def _search_allowed(queries: Floats, documents: Floats, k: int, allowed: Flags) -> tuple[Floats, Rows]:

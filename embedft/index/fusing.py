@@ -46,7 +46,7 @@ def tune_fusion(
     with writing(path) as hold:
         snapshot = Snapshot.open(path)
         require_same(path, snapshot.manifest, encoder)
-        by_row = [_by_row(snapshot, of_query) for of_query in grades]
+        by_row = _by_row(snapshot, grades)
         if not any(by_row):
             raise DataError(
                 f"{path}: holds none of the documents that the {len(texts)} queries were judged by.",
@@ -56,8 +56,7 @@ def tune_fusion(
         words = snapshot.search_words(texts, FUSED_DEPTH, snapshot.alive)
         weight = tune_weight(dense, words, by_row, k=k)
         fusion = {"method": "weighted", "weight": weight, "k": k, "queries": len(texts)}
-        alive = np.ones(snapshot.rows, bool) if snapshot.alive is None else snapshot.alive
-        with changed(path, hold, snapshot, gone=np.empty(0, np.int64)) as (staged, _):
+        with changed(path, hold, snapshot, gone=np.empty(0, np.int64)) as (staged, alive):
             for entry in snapshot.manifest["segments"]:
                 staged.link_tree(f"{entry['folder']}/")
             staged.manifest["segments"] = list(snapshot.manifest["segments"])
@@ -66,6 +65,8 @@ def tune_fusion(
         return fusion
 
 
-def _by_row(snapshot: Snapshot, grades: Mapping[str, int]) -> dict[int, int]:
-    rows = snapshot.find(list(grades)).tolist()
-    return {row: grade for row, grade in zip(rows, grades.values(), strict=True) if row >= 0}
+def _by_row(snapshot: Snapshot, grades: Sequence[Mapping[str, int]]) -> list[dict[int, int]]:
+    # Finding ids reads all of them, however few are looked for.
+    ids = list(dict.fromkeys(name for of_query in grades for name in of_query))
+    row_of = dict(zip(ids, snapshot.find(ids).tolist(), strict=True))
+    return [{row_of[name]: grade for name, grade in each.items() if row_of[name] >= 0} for each in grades]

@@ -1,7 +1,8 @@
 """Queries that an index is tuned on: given ones, or parts of its own documents.
 
 A document's vector as its own query would find itself whatever the index does, so recall would be overstated. A query
-made here is one sentence of a document of several, or else a half of its words, encoded as queries are.
+made here is one sentence of a document of several, or else a half of its words (of its characters, where it has no
+spaces, as in Chinese or Japanese), encoded as queries are. Documents that are too short to be halved make none.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +19,14 @@ from embedft.artifacts import write_bytes
 from embedft.data.derive import sentences
 
 COUNT = 1000
-MIN_WORDS = 3
+MIN_WORDS, MIN_CHARACTERS = 3, 8
 TEXTS = "queries.jsonl"
+
+Halved = TypeVar("Halved", str, list[str])
 
 
 def queries_of(documents: pa.Table, count: int = COUNT, seed: int = 0) -> list[str]:
-    """Queries out of ``count`` documents drawn by ``seed``, one a document; fewer where documents are fewer or empty.
+    """Queries out of ``count`` documents drawn by ``seed``, one a document; fewer where documents are few or short.
 
     Args:
         documents: column text.
@@ -46,11 +49,15 @@ def _part_of(text: str, random: np.random.Generator) -> str:
     if len(parts) > 1:
         return parts[int(random.integers(len(parts)))]
     words = text.split()
-    if len(words) < MIN_WORDS:
-        return text.strip()
-    length = (len(words) + 1) // 2
-    start = int(random.integers(len(words) - length + 1))
-    return " ".join(words[start : start + length])
+    if len(words) == 1:
+        return _half(words[0], random) if len(words[0]) >= MIN_CHARACTERS else ""
+    return " ".join(_half(words, random)) if len(words) >= MIN_WORDS else ""
+
+
+def _half(whole: Halved, random: np.random.Generator) -> Halved:
+    length = (len(whole) + 1) // 2
+    start = int(random.integers(len(whole) - length + 1))
+    return whole[start : start + length]
 
 
 def write_queries(folder: Path, texts: Sequence[str], *, given: bool) -> None:

@@ -15,7 +15,8 @@ class Hit:
         score: cosine of query and document, in [-1, 1].
         metadata: the document's other fields.
         bm25: of hybrid search, the score by words; None if the document shares none, or stands far down by them.
-        fused: of hybrid search, what hits are ordered by.
+        fused: of hybrid search, the score of both rankings together: hits are ordered by it, or chosen by it and by
+            how they differ from one another.
     """
 
     id: str

@@ -8,7 +8,7 @@ from typing import Any
 
 from embedft.encoder import BUNDLED, Encoder
 from embedft.encoder.precision import Precision
-from embedft.errors import WrongModelError
+from embedft.errors import ConfigError, WrongModelError
 
 
 def described(encoder: Encoder) -> dict[str, Any]:
@@ -26,19 +26,31 @@ def described(encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def load_encoder(manifest: Mapping[str, Any], precision: Precision = "auto") -> Encoder:
-    """The encoder that built the index, from where it was then, computing in ``precision``.
+def load_encoder(manifest: Mapping[str, Any], precision: Precision = "auto", name: str | None = None) -> Encoder:
+    """An encoder with the prompts, the length and the dimensions that the index was built with.
+
+    Args:
+        manifest: of the index.
+        precision: to compute in.
+        name: folder or name of the model; by default from where it was then.
 
     Raises:
         ModelError: it cannot be opened.
+        ConfigError: the precision is not to be had here.
     """
-    return Encoder.load(
-        manifest["model"],
-        prompts=manifest["prompts"],
-        max_length=manifest["max_length"],
-        truncate_dim=manifest["truncate_dim"],
-        precision=precision,
-    )
+    try:
+        return Encoder.load(
+            manifest["model"] if name is None else name,
+            prompts=manifest["prompts"],
+            max_length=manifest["max_length"],
+            truncate_dim=manifest["truncate_dim"],
+            precision=precision,
+        )
+    except ConfigError:
+        if name is None:
+            raise
+        # Another model, that cannot be set so; `require_same` tells how it differs.
+        return Encoder.load(name, precision=precision)
 
 
 def require_same(path: Path, manifest: Mapping[str, Any], encoder: Encoder) -> None:

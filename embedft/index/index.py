@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,11 +23,12 @@ from embedft.errors import DataError
 from embedft.index import migrating, writing
 from embedft.index.canaries import check_canaries
 from embedft.index.documents import as_documents
-from embedft.index.exact import Flags, Floats, Rows
+from embedft.index.exact import Flags, Floats, Rows, require_k
 from embedft.index.hits import Hit
 from embedft.index.identity import load_encoder, require_same
-from embedft.index.lexical import Words, mmr, rrf, weighted
+from embedft.index.lexical import Words, min_max, mmr, rrf, weighted
 from embedft.index.mapping import Retention
+from embedft.index.segment import padded
 from embedft.index.settings import Settings
 from embedft.index.snapshot import Filters, Snapshot
 from embedft.index.writing import Change
@@ -82,7 +83,7 @@ class Index:
                 ``language``, ``seed``, ``keep``.
 
         Raises:
-            DataError: no documents, an id stands twice, or too few queries.
+            DataError: no documents, an id is empty or stands twice, or too few queries.
             ConfigError: a setting is wrong, or no kind of index meets the recall within the limits.
             ArtifactError: ``path`` is taken, or another process writes there.
             DiskFullError: the disk ran full; what was there is untouched.
@@ -92,7 +93,7 @@ class Index:
         try:
             writing.build(
                 path, as_documents(documents), encoder, Settings.of(settings),
-                queries=queries, force=force, say=_say, show_progress=show_progress,
+                queries=queries, force=force, show_progress=show_progress,
             )  # fmt: skip
             built = cls(path, Snapshot.open(path), encoder)
         except BaseException:
@@ -108,8 +109,9 @@ class Index:
 
         Args:
             path: the directory.
-            encoder: an encoder or the name of one, of the same documents; by default the model that built the index,
-                from where it was then, which is loaded when the first text is searched for.
+            encoder: an encoder of the same documents, or the name of its model, which is loaded with the prompts, the
+                length and the dimensions of the index; by default the model that built the index, from where it was
+                then, which is loaded when the first text is searched for.
             precision: of an encoder that is loaded here.
 
         Raises:
@@ -120,7 +122,8 @@ class Index:
         path = Path(path)
         snapshot = Snapshot.open(path)
         if encoder is not None:
-            encoder = Encoder.load(encoder, precision=precision) if isinstance(encoder, str) else encoder
+            if isinstance(encoder, str):
+                encoder = load_encoder(snapshot.manifest, precision, encoder)
             _require(path, snapshot, encoder)
         return cls(path, snapshot, encoder, precision)
 
@@ -192,12 +195,12 @@ class Index:
 
         Args:
             texts: queries; a single string is refused.
-            k: at least 1.
+            k: a whole number, at least 1.
             filter: of metadata, id or title: ``"lang=en"``, ``["lang=en", "year>=2020"]`` (all must hold), or
                 ``{"lang": "en", "year": (">=", 2020)}``.
             hybrid: rank by vectors and by BM25, and fuse both rankings. ``score`` stays the cosine.
             mmr_trade_off: choose hits that differ from one another, by maximal marginal relevance: 1 is relevance
-                alone, 0 difference alone.
+                alone, 0 difference alone. Relevance is the cosine; of hybrid search, the fused score.
             exact: search every vector, whatever the kind of index.
 
         Raises:
@@ -220,14 +223,35 @@ class Index:
         return self._found(self._now[0], np.asarray(vectors, np.float32), None, k, filter, mmr_trade_off, exact)
 
     def rank(
-        self, texts: Sequence[str], k: int, *, hybrid: bool = False, exact: bool = False
+        self,
+        texts: Sequence[str],
+        k: int,
+        *,
+        hybrid: bool = False,
+        exact: bool = False,
+        vectors: Vectors | None = None,
     ) -> tuple[Floats, list[list[str]]]:
         """What `search` finds, as scores (queries, k) and ids, without reading the documents.
 
         Scores are cosines, or those of the fusion; where there are fewer hits, the rest is -inf and "".
+
+        Args:
+            texts: queries.
+            k: a whole number, at least 1.
+            hybrid: as for `search`.
+            exact: as for `search`.
+            vectors: of the texts, (queries, dim), where they are encoded already.
+
+        Raises:
+            DataError: as for `search`, or there are not as many vectors as texts.
         """
-        snapshot, encoder = self._loaded()
-        vectors = encoder.encode_queries(texts)
+        if vectors is None:
+            snapshot, encoder = self._loaded()
+            vectors = encoder.encode_queries(texts)
+        else:
+            snapshot, _ = self._now
+        if len(vectors) != len(texts):
+            raise DataError(f"{len(vectors)} vectors for {len(texts)} texts.", hint="give one for each.")
         found = self._ranked(snapshot, vectors, texts if hybrid else None, k, snapshot.alive, exact=exact)
         return (found.scores if found.fused is None else found.fused), snapshot.ids(found.rows)
 
@@ -241,13 +265,13 @@ class Index:
         *,
         exact: bool,
     ) -> _Ranked:
+        k = require_k(k)
         if texts is None:
             return _Ranked(*snapshot.search(vectors, k, allowed, exact=exact))
         depth = max(FUSED_DEPTH, k)
         dense = snapshot.search(vectors, depth, allowed, exact=exact)
         words = snapshot.search_words(texts, depth, allowed)
-        fused, rows = _fuse(dense, words, snapshot.manifest.get("fusion"))
-        fused, rows = fused[:, :k], rows[:, :k]
+        fused, rows = padded(*_fuse(dense, words, snapshot.manifest.get("fusion")), k)
         return _Ranked(_cosines(snapshot, vectors, rows), rows, fused, words)
 
     def _found(
@@ -260,8 +284,7 @@ class Index:
         trade_off: float | None,
         exact: bool,
     ) -> list[list[Hit]]:
-        if k < 1:
-            raise DataError(f"k is {k}.", hint="ask for at least 1 hit.")
+        k = require_k(k)
         if trade_off is not None and not 0 <= trade_off <= 1:
             raise DataError(f"the trade-off of mmr is {trade_off}.", hint="use 0 to 1.")
         # No more places than there are documents, whatever k is.
@@ -272,7 +295,7 @@ class Index:
             places = np.flatnonzero(rows >= 0)
             if trade_off is not None and len(places):
                 candidates = snapshot.vectors(rows[places])
-                places = places[mmr(candidates, found.scores[number][places], k, trade_off)]
+                places = places[mmr(candidates, found.relevance(number, places), k, trade_off)]
             answers.append(found.hits(snapshot, number, places[:k]))
         return answers
 
@@ -285,18 +308,18 @@ class Index:
         """Add documents; those whose id is there already are replaced. See `build` for what they may be.
 
         Raises:
-            DataError: no documents, an id stands twice among them, or texts come without ids.
+            DataError: no documents, an id is empty or stands twice among them, or texts come without ids.
             ArtifactError: another process writes, or the index is damaged.
             DiskFullError: the disk ran full; the index is as it was.
         """
         table = as_documents(documents, ids=False)
         return self._after(writing.add(self.path, table, self.encoder, show_progress=show_progress))
 
-    def delete(self, ids: Sequence[str]) -> Change:
+    def delete(self, ids: Iterable[str]) -> Change:
         """Delete documents by id; ids that are not there are named in the answer.
 
         Raises:
-            DataError: ``ids`` is a string or empty.
+            DataError: ``ids`` is a string or empty, or holds something else than strings.
             ArtifactError: another process writes, or the index is damaged.
             WrongModelError: the index was given to another model since; nothing is deleted.
             DiskFullError: the disk ran full; the index is as it was.
@@ -305,21 +328,21 @@ class Index:
         return self._after(writing.delete(self.path, ids))
 
     def compact(self, *, show_progress: bool = False) -> Change:
-        """Make one segment of all documents that are alive, and tune it again.
+        """Make one segment of all documents that are alive, and tune it again; see `embedft.index.writing.compact`.
 
         Raises:
-            DataError: no document is alive.
+            DataError: no document is alive, or they give too few queries for the kind of index.
             ConfigError: no kind of index meets the recall within the limits any more.
             ArtifactError: another process writes, or the index is damaged.
             DiskFullError: the disk ran full; the index is as it was.
         """
-        return self._after(writing.compact(self.path, self.encoder, say=_say, show_progress=show_progress))
+        return self._after(writing.compact(self.path, self.encoder, show_progress=show_progress))
 
     def migrate(
         self, encoder: Encoder, *, sample: int | None = None, show_progress: bool = False
     ) -> tuple[Change, Retention | None]:
         """Give the index to another encoder, see `embedft.index.migrating.migrate`."""
-        answer = migrating.migrate(self.path, encoder, sample=sample, say=_say, show_progress=show_progress)
+        answer = migrating.migrate(self.path, encoder, sample=sample, show_progress=show_progress)
         with self._changing:
             snapshot = Snapshot.open(self.path)
             require_same(self.path, snapshot.manifest, encoder)
@@ -345,6 +368,18 @@ class _Ranked:
     rows: Rows
     fused: Floats | None = None
     words: tuple[Floats, Rows] | None = None
+
+    def relevance(self, number: int, places: Rows) -> Floats:
+        """What the hits of one query at ``places`` of its ranking are worth, beside the cosines between them.
+
+        Fused scores are some hundredths, or in no proportion to cosines: they are stretched to [0, 1].
+        """
+        if self.fused is None:
+            cosines: Floats = self.scores[number][places]
+            return cosines
+        stretched = min_max(self.fused[number : number + 1, places], self.rows[number : number + 1, places])
+        worth: Floats = stretched[0].astype(np.float32)
+        return worth
 
     def hits(self, snapshot: Snapshot, number: int, places: Rows) -> list[Hit]:
         """The hits of one query at ``places`` of its ranking, in their order."""
@@ -382,12 +417,6 @@ def _cosines(snapshot: Snapshot, vectors: Floats, rows: Rows) -> Floats:
         there = rows[number] >= 0
         cosines[number][there] = snapshot.vectors(rows[number][there]) @ vector
     return cosines
-
-
-def _say(message: str) -> None:
-    import sys
-
-    sys.stderr.write(message + "\n")
 
 
 def _remove(folder: str | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,19 @@ import pyarrow as pa
 from embedft.artifacts import disk_errors
 from embedft.encoder import Encoder
 from embedft.errors import DataError
-from embedft.index.exact import Floats, Rows
-from embedft.index.held_out import TEXTS as QUERY_TEXTS
-from embedft.index.held_out import queries_of, read_queries
+from embedft.index.base import check_settings
+from embedft.index.exact import COPIED_AT_ONCE, Floats
+from embedft.index.held_out import queries_of
 from embedft.index.mapping import Retention, apply_map, fit_map, require_sample
-from embedft.index.segment import VECTORS, write_vectors
+from embedft.index.segment import write_vectors
 from embedft.index.settings import Settings
 from embedft.index.snapshot import Snapshot
 from embedft.index.storage import building_folder, writing
-from embedft.index.writing import Change, embed, publish_base, require_documents
+from embedft.index.storage.verify import VECTORS
+from embedft.index.writing import Change, embed, kept_queries, publish_base, queries_for, require_documents
 from embedft.progress import progress
 
-MAPPED_AT_ONCE = 65_536
+logger = logging.getLogger("embedft")
 
 
 def migrate(
@@ -31,7 +33,6 @@ def migrate(
     encoder: Encoder,
     *,
     sample: int | None = None,
-    say: Callable[[str], None],
     show_progress: bool = False,
 ) -> tuple[Change, Retention | None]:
     """Publish a version whose vectors are those of ``encoder``; a migration that was killed goes on where it stopped.
@@ -40,11 +41,10 @@ def migrate(
         path: directory of the index.
         encoder: the new one.
         sample: None embeds every document again; a number fits a linear map on so many of them instead.
-        say: is told what people should know.
         show_progress: on standard error.
 
     Raises:
-        DataError: the index is of this model already, holds no document, or too few for a map.
+        DataError: the index is of this model already, holds no document, too few for a map, or too few for queries.
         ConfigError: no kind of index meets the recall within the limits.
         ArtifactError: there is no index, it is damaged, or another process writes.
         DiskFullError: the disk ran full; the index is as it was.
@@ -56,8 +56,10 @@ def migrate(
             raise DataError(f"{path}: is an index of {encoder.name} already.", hint="name another --model.")
         documents = snapshot.live_documents()
         require_documents(documents)
-        stored = snapshot.version.path
-        queries = read_queries(stored) if (stored / QUERY_TEXTS).exists() else None
+        settings = Settings.from_dict(manifest["settings"])
+        queries = queries_for(documents, encoder.dim, settings, kept_queries(snapshot))
+        count = len(queries[0]) if queries else 0
+        check_settings(documents.num_rows, encoder.dim, settings, queries=count, given=False)
         retention: Retention | None = None
         further: dict[str, Any] | None = None
         if sample is None:
@@ -69,11 +71,13 @@ def migrate(
                 "mapped": {"from": manifest["model"], "fingerprint": manifest["fingerprint"], **retention.as_dict()}
             }
         publish_base(
-            path, hold, documents, encoder, Settings.from_dict(manifest["settings"]), file,
-            queries=queries, force=True, say=say, show_progress=show_progress, further=further,
+            path, hold, documents, encoder, settings, file,
+            queries=queries, force=True, show_progress=show_progress, further=further,
         )  # fmt: skip
         if "fusion" in manifest:
-            say("hybrid search fuses by ranks again: its weight was tuned for the old model ('embedft index fuse').")
+            logger.warning(
+                "hybrid search fuses by ranks again: its weight was tuned for the old model ('embedft index fuse')."
+            )
         return Change(documents.num_rows), retention
 
 
@@ -95,7 +99,7 @@ def _mapped(
             "there are no queries to measure a map by: the documents have no text.", hint="migrate without --map."
         )
     drawn = np.random.default_rng(0).permutation(documents.num_rows)[:sample]
-    live = _live_rows(snapshot)
+    live = snapshot.live_rows()
     sampled = documents.take(pa.array(drawn))
     new: Floats = np.load(embed(path, sampled, encoder, show_progress=show_progress), mmap_mode="r", allow_pickle=False)
     matrix, retention = fit_map(snapshot.vectors(live[drawn]), new, encoder.encode_queries(queries))
@@ -105,15 +109,10 @@ def _mapped(
     with disk_errors(path), progress("mapping", len(live), "vectors", enabled=show_progress) as advance:
 
         def mapped() -> Iterator[Floats]:
-            for start in range(0, len(live), MAPPED_AT_ONCE):
-                rows = live[start : start + MAPPED_AT_ONCE]
+            for start in range(0, len(live), COPIED_AT_ONCE):
+                rows = live[start : start + COPIED_AT_ONCE]
                 yield apply_map(snapshot.vectors(rows), matrix)
                 advance(len(rows))
 
         write_vectors(file, (len(live), encoder.dim), mapped())
     return file, retention
-
-
-def _live_rows(snapshot: Snapshot) -> Rows:
-    """Rows of all documents that are alive, in the order of `Snapshot.live_documents`."""
-    return np.arange(snapshot.rows) if snapshot.alive is None else np.flatnonzero(snapshot.alive)

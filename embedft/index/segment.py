@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from embedft.errors import ArtifactError
-from embedft.index.approximate import Stage, Tuning, approximate_search, faiss_threads
+from embedft.index.approximate import FLAT, Stage, Tuning, approximate_search, faiss_threads
 from embedft.index.exact import Flags, Floats, Rows, exact_search
 from embedft.index.lexical import Lexical
 from embedft.index.storage import Documents
+from embedft.index.storage.verify import VECTORS
 
-VECTORS, STAGE, WORDS = "vectors.npy", "index.faiss", "bm25"
-FLAT = "flat"
+STAGE, WORDS = "index.faiss", "bm25"
 # Vectors of a large index are not hashed when it is opened; a flipped bit in an exponent shows here.
 HIGHEST = 1.001
 

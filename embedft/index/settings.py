@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from embedft.errors import ConfigError
-from embedft.index.lexical import Words
 
 AUTO = "auto"
 WHOLE = (int,), "a whole number"
@@ -81,11 +80,7 @@ class Settings:
         unknown = sorted(given.keys() - set(known))
         if unknown:
             raise ConfigError(f"an index has no setting {unknown[0]!r}.", hint=f"choose of {', '.join(known)}.")
-        settings = cls(**given)
-        if settings.lexical:
-            # Before hours of embedding, not after them.
-            Words.of(settings.language)
-        return settings
+        return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest."""

@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from embedft.errors import ArtifactError, DataError
 from embedft.index.canaries import FILE as CANARIES
-from embedft.index.exact import Flags, Floats, Rows
-from embedft.index.segment import Segment, padded
+from embedft.index.exact import Flags, Floats, Rows, require_k
+from embedft.index.lexical import Prepared, best_rows
+from embedft.index.segment import Segment, open_vectors, padded
 from embedft.index.storage import Version, mask, open_version, parse_all
 
-DELETED = "deleted.npy"
-# Vectors that went through half precision are off by so much.
-NORM_TOLERANCE = 1e-2
+DELETED, QUERIES = "deleted.npy", "queries.npy"
+# Queries that went through half precision are off by so much.
+QUERY_TOLERANCE = 1e-2
 # Float32 vectors are off by less; they are searched as they are.
 ROUNDING = 1e-5
 Filters = str | Sequence[str] | Mapping[str, Any] | None
@@ -35,12 +36,14 @@ class Snapshot:
         alive: (rows,), False for what was deleted or replaced; None where nothing was.
         canaries: (2 x texts, dim), see `embedft.index.canaries`; here since the version's folder may be removed while
             the snapshot is in use.
+        queries: vectors of the held-out queries, (queries, dim), memory-mapped; None where it was tuned on none.
     """
 
     version: Version
     segments: tuple[Segment, ...]
     alive: Flags | None
     canaries: Floats
+    queries: Floats | None
 
     @classmethod
     def open(cls, path: Path) -> Snapshot:
@@ -74,14 +77,12 @@ class Snapshot:
         """(rows,), which rows a search may find; None for all.
 
         Raises:
-            DataError: a filter names a field that no document has, or compares it with a value of another type.
+            DataError: a filter names a field that no document has, or asks of numbers alone what is no number.
         """
         parsed = parse_all(filters)
         if not parsed:
             return self.alive
-        known = sorted({name for segment in self.segments for name in segment.documents.field_names})
-        parts = [mask(parsed, segment.documents, known_fields=known) for segment in self.segments]
-        flags: Flags = np.concatenate(parts)
+        flags = mask(parsed, [segment.documents for segment in self.segments])
         return flags if self.alive is None else flags & self.alive
 
     def search(self, queries: Floats, k: int, allowed: Flags | None, *, exact: bool = False) -> tuple[Floats, Rows]:
@@ -90,8 +91,7 @@ class Snapshot:
         Raises:
             DataError: the queries have another dimension, or k is below 1.
         """
-        if k < 1:
-            raise DataError(f"k is {k}.", hint="ask for at least 1 hit.")
+        k = require_k(k)
         if queries.ndim != 2 or queries.shape[1] != self.manifest["dim"]:
             raise DataError(
                 f"the vectors of the queries are {queries.shape}; the index has {self.manifest['dim']} dimensions.",
@@ -129,21 +129,22 @@ class Snapshot:
             raise DataError(
                 "the index keeps no words: it was built without BM25.", hint="build it again without --no-lexical."
             )
+        k = require_k(k)
         parts = self._split(allowed)
         found = [base.lexical.search(texts, k, parts[0])]
-        for segment, words, part in zip(self.segments[1:], self._added_words, parts[1:], strict=True):
-            scores = base.lexical.score_prepared(texts, words)
-            scores[scores <= 0] = -np.inf
-            if part is not None:
-                scores[:, ~part] = -np.inf
-            rows = np.tile(np.arange(len(segment)), (len(texts), 1))
-            order = np.lexsort((rows, -scores))[:, :k]
-            scores = np.take_along_axis(scores, order, axis=1)
-            found.append((scores, np.where(np.isneginf(scores), -1, np.take_along_axis(rows, order, axis=1))))
+        for words, part in zip(self._added_words, parts[1:], strict=True):
+            scores = np.full((len(texts), min(k, words.count)), -np.inf, np.float32)
+            rows = np.full(scores.shape, -1, np.int64)
+            # One after the other: all at once would hold a score of each query and document.
+            for number, text in enumerate(texts):
+                of_all = base.lexical.score_prepared([text], words)[0]
+                best = best_rows(of_all, k, part)
+                scores[number, : len(best)], rows[number, : len(best)] = of_all[best], best
+            found.append((scores, rows))
         return self.merged(found, k)
 
     @cached_property
-    def _added_words(self) -> list[Any]:
+    def _added_words(self) -> list[Prepared]:
         lexical = self.segments[0].lexical
         return [] if lexical is None else [lexical.prepare(segment.texts()) for segment in self.segments[1:]]
 
@@ -189,22 +190,27 @@ class Snapshot:
             rows[there[live]] = found[live]
         return rows
 
-    def live_rows(self, number: int) -> Rows:
-        """Rows of the segment ``number`` that are alive, counted within it."""
-        part = self._split(self.alive)[number]
-        return np.arange(len(self.segments[number])) if part is None else np.flatnonzero(part)
+    def live_flags(self) -> Flags:
+        """(rows,), which are alive: an array of its own."""
+        return np.ones(self.rows, bool) if self.alive is None else self.alive.copy()
 
-    def live_documents(self, first: int = 0) -> pa.Table:
-        """All documents that are alive, of the segments from ``first`` on: id, title, text, metadata."""
-        numbers = range(first, len(self.segments))
-        return pa.concat_tables([self.segments[number].documents.table(self.live_rows(number)) for number in numbers])
+    def live_rows(self, number: int | None = None) -> Rows:
+        """Rows that are alive, in the order of `live_documents`; those of one segment are counted within it."""
+        flags = self.live_flags()
+        return np.flatnonzero(flags if number is None else flags[self.starts[number] : self.starts[number + 1]])
+
+    def live_documents(self) -> pa.Table:
+        """All documents that are alive: id, title, text, metadata."""
+        return pa.concat_tables(
+            [segment.documents.table(self.live_rows(number)) for number, segment in enumerate(self.segments)]
+        )
 
 
 def _unit(queries: Floats) -> Floats:
     """The queries, those that are of length 1 only roughly divided by it."""
     norms = np.linalg.norm(queries, axis=1, keepdims=True)
     odd = np.abs(norms - 1)
-    if not (odd < NORM_TOLERANCE).all():
+    if not (odd < QUERY_TOLERANCE).all():
         raise DataError(
             f"the vector of query {int(odd.argmax())} is not of length 1, or no number.",
             hint="encode queries with the encoder of the index, or divide vectors by their lengths.",
@@ -213,24 +219,25 @@ def _unit(queries: Floats) -> Floats:
     return unit
 
 
-def _read(version: Version) -> tuple[tuple[Segment, ...], Flags | None, Floats]:
+def _read(version: Version) -> tuple[tuple[Segment, ...], Flags | None, Floats, Floats | None]:
     manifest = version.manifest
     segments = tuple(Segment.open(version.path, entry, manifest["dim"]) for entry in manifest["segments"])
     rows = sum(len(segment) for segment in segments)
     file = version.path / DELETED
     canaries: Floats = np.load(version.path / CANARIES, allow_pickle=False)
+    queries = open_vectors(version.path / QUERIES) if QUERIES in manifest["files"] else None
     deleted = file.exists()
     if not version.path.is_dir():
         # What was not there may have been, before a writer removed the version: `open_version` takes the new one.
         raise ArtifactError(f"{version.path}: is missing.", hint="build the index again, or restore it from a copy.")
     if not deleted:
-        return segments, None, canaries
+        return segments, None, canaries, queries
     bits = np.load(file, allow_pickle=False)
     if bits.dtype != np.uint8 or bits.ndim != 1 or len(bits) != -(-rows // 8):
         raise ArtifactError(
             f"{file}: does not belong to the {rows} documents beside it.", hint="build the index again, or roll back."
         )
-    return segments, np.unpackbits(bits, count=rows) == 0, canaries
+    return segments, np.unpackbits(bits, count=rows) == 0, canaries, queries
 
 
 def write_deleted(folder: Path, alive: Flags) -> None:

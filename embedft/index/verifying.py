@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from embedft.index.exact import Floats
 from embedft.index.identity import require_same
 from embedft.index.snapshot import Snapshot
 from embedft.index.storage import check_files
-from embedft.index.writing import QUERIES
 
 # Recall again, on queries that the index was tuned on or on its own documents: seconds for a million vectors.
 SAMPLED = 200
@@ -45,15 +45,17 @@ class Verified:
         return {"sound": not self.problems, **asdict(self)}
 
 
-def verify(path: Path, encoder: Encoder | None = None) -> Verified:
+def verify(path: Path, load: Callable[[Mapping[str, Any]], Encoder] | None = None) -> Verified:
     """Check every file against its SHA-256, then counts, vectors, canaries and recall.
 
     Args:
         path: directory of the index.
-        encoder: that of the index, to compare canaries with; None leaves them out.
+        load: gives the encoder of the index, to compare canaries with, and is called with the manifest once all files
+            were found whole; None leaves canaries out.
 
     Raises:
-        WrongModelError: ``encoder`` is not that of the index.
+        WrongModelError: the encoder is not that of the index.
+        ModelError: it cannot be opened.
         ArtifactError: there is no index.
     """
     problems = [f"{problem.file}: {problem.found}" for problem in check_files(path)]
@@ -63,6 +65,7 @@ def verify(path: Path, encoder: Encoder | None = None) -> Verified:
         snapshot = Snapshot.open(path)
     except EmbedftError as error:
         return Verified([error.message])
+    encoder = load(snapshot.manifest) if load is not None else None
     if encoder is not None:
         require_same(path, snapshot.manifest, encoder)
     if len(snapshot) != snapshot.manifest["documents"]:
@@ -99,9 +102,9 @@ def _odd_vectors(folder: str, vectors: Floats) -> list[str]:
 
 def _recall(snapshot: Snapshot) -> dict[str, Any] | None:
     base = snapshot.segments[0]
-    if base.tuning is None or base.tuning.chosen is None:
+    if base.tuning is None or base.tuning.chosen is None or snapshot.queries is None:
         return None
-    queries: Floats = np.load(snapshot.version.path / QUERIES, allow_pickle=False)[:SAMPLED]
+    queries = snapshot.queries[:SAMPLED]
     k = base.tuning.k
     scores, _ = base.search(queries, k)
     truth, _ = base.search(queries, k, exact=True)

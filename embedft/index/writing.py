@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,25 +23,32 @@ import pyarrow as pa
 from embedft.artifacts import disk_errors, write_json
 from embedft.encoder import Encoder, Vectors
 from embedft.errors import DataError
-from embedft.index.base import check_settings, needs_queries, queries_needed, write_base
+from embedft.index.approximate import FLAT
+from embedft.index.base import check_settings, enough_queries, needs_queries, queries_to_make, write_base
 from embedft.index.canaries import FILE as CANARIES
+from embedft.index.canaries import canaries as canaries_of
 from embedft.index.canaries import write_canaries
-from embedft.index.held_out import COUNT, queries_of, read_queries, write_queries
+from embedft.index.exact import COPIED_AT_ONCE, Flags, Floats, Rows
 from embedft.index.held_out import TEXTS as QUERY_TEXTS
+from embedft.index.held_out import queries_of, read_queries, write_queries
 from embedft.index.identity import described, require_same
-from embedft.index.segment import FLAT, VECTORS, texts_of, write_vectors
+from embedft.index.segment import texts_of, write_vectors
 from embedft.index.settings import Settings
-from embedft.index.snapshot import Snapshot, write_deleted
+from embedft.index.snapshot import QUERIES, Snapshot, write_deleted
 from embedft.index.storage import Documents, Hold, Staged, building_folder, new_version, require_writable, writing
+from embedft.index.storage.verify import VECTORS
 
-QUERIES = "queries.npy"
 PLAN = "plan.json"
 # A further segment takes in those before it that are not more than twice as large: so n additions make at most about
 # log2(n) segments, and each document is rewritten as often.
 MERGED = 2
-COPIED_AT_ONCE = 65_536
 # What else a manifest may hold that compacting does not change: see `migrating` and `fusing`.
 KEPT = ("mapped", "fusion")
+
+# Texts of held-out queries, and whether they were given.
+Queries = tuple[Sequence[str], bool]
+
+logger = logging.getLogger("embedft")
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,6 @@ def build(
     *,
     queries: Sequence[str] | None = None,
     force: bool = False,
-    say: Callable[[str], None],
     show_progress: bool = False,
 ) -> None:
     """Embed documents and publish an index of them; a build that was killed goes on where it stopped.
@@ -81,34 +89,71 @@ def build(
         settings: of the index.
         queries: held-out queries that it is tuned on; by default parts of the documents.
         force: replace the index that is there.
-        say: is told what people should know.
         show_progress: on standard error.
 
     Raises:
-        DataError: no documents, an id stands twice, or too few queries.
+        DataError: no documents, an id is empty or stands twice, or too few queries.
         ConfigError: no kind of index meets the recall within the limits.
         ArtifactError: ``path`` is taken, or another process writes there.
         DiskFullError: the disk ran full; what was there is untouched.
     """
     require_documents(documents)
     require_writable(path, force=force)
-    check_settings(documents.num_rows, encoder.dim, settings, queries=len(queries) if queries else None)
-    with writing(path) as hold:
+    asked = (queries, True) if queries else queries_for(documents, encoder.dim, settings)
+    _check(documents, encoder, settings, asked, given=bool(queries))
+    with writing(path, new=True) as hold:
         publish_base(
             path, hold, documents, encoder, settings, embed(path, documents, encoder, show_progress=show_progress),
-            queries=(queries, True) if queries else None, force=force, say=say, show_progress=show_progress,
+            queries=asked, force=force, show_progress=show_progress,
         )  # fmt: skip
 
 
+def _check(documents: pa.Table, encoder: Encoder, settings: Settings, queries: Queries | None, *, given: bool) -> None:
+    count = 0 if queries is None else len(queries[0])
+    check_settings(documents.num_rows, encoder.dim, settings, queries=count, given=given)
+
+
+def queries_for(documents: pa.Table, dim: int, settings: Settings, kept: Queries | None = None) -> Queries | None:
+    """Queries to tune an index of these documents on; what had to be made of the documents is said.
+
+    Args:
+        documents: id, title, text, metadata.
+        dim: of their vectors.
+        settings: of the index.
+        kept: those of the version before, which stay, and get further ones where they are too few.
+
+    Returns:
+        None where none are kept and none needed.
+
+    Raises:
+        ConfigError: no kind fits the memory.
+    """
+    count = documents.num_rows
+    texts, given = kept or ([], False)
+    if not needs_queries(count, dim, settings) or enough_queries(len(texts), count, dim, settings):
+        return kept
+    texts = list(dict.fromkeys(texts))
+    wanted = max(queries_to_make(count, dim, settings), len(texts))
+    asked = list(dict.fromkeys([*texts, *queries_of(documents, wanted, settings.seed)]))[:wanted]
+    if enough_queries(len(asked), count, dim, settings):
+        made = len(asked) - len(texts)
+        why = f"{len(texts)} queries are too few" if texts else "no queries given"
+        beside = " beside them" if texts else ""
+        logger.info("%s: recall is measured with %d sentences of the documents%s.", why, made, beside)
+    return (asked, given and len(asked) == len(texts)) if asked else None
+
+
 def require_documents(documents: pa.Table) -> None:
-    """Raise DataError if there is no document, or one has no id, or an id stands twice."""
+    """Raise DataError if there is no document, or one has no id, or an id is empty or stands twice."""
     ids = documents["id"].to_pylist()
     if not ids:
         raise DataError("there are no documents to index.", hint="give at least one.")
     if None in ids:
         raise DataError(f"document {ids.index(None)} has no id.", hint="give each document its own id.")
+    if "" in ids:
+        raise DataError(f"the id of document {ids.index('')} is empty.", hint="give each document its own id.")
     if len(set(ids)) < len(ids):
-        twice = next(name for place, name in enumerate(sorted(ids)[1:]) if name == sorted(ids)[place])
+        twice, _ = Counter(ids).most_common(1)[0]
         raise DataError(f"the document id {twice!r} stands twice.", hint="give each document its own id.")
 
 
@@ -158,11 +203,11 @@ def publish_base(
     settings: Settings,
     vectors: Path,
     *,
-    queries: tuple[Sequence[str], bool] | None,
+    queries: Queries | None,
     force: bool,
-    say: Callable[[str], None],
     show_progress: bool,
     further: dict[str, Any] | None = None,
+    canaries: Floats | None = None,
 ) -> None:
     """Publish a version that is one base segment.
 
@@ -173,21 +218,16 @@ def publish_base(
         encoder: of the documents.
         settings: of the index.
         vectors: file of the documents' vectors.
-        queries: texts of held-out queries, and whether they were given; None to make some where they are needed.
+        queries: held-out ones to tune it on, see `queries_for`.
         force: replace the index that is there.
-        say: is told what people should know.
         show_progress: on standard error.
-        further: fields for the manifest.
+        further: fields for the manifest, also in place of those of the encoder.
+        canaries: vectors that the version keeps; by default those of the encoder.
     """
-    needed = needs_queries(documents.num_rows, encoder.dim, settings)
-    if queries is None and needed:
-        count = max(COUNT, 2 * (queries_needed(settings.recall) or 0))
-        queries = queries_of(documents, count, settings.seed), False
-        say(f"no queries given: recall is measured with {len(queries[0])} sentences of the documents.")
     encoded = encoder.encode_queries(queries[0]) if queries else None
     with new_version(path, force=force, keep=settings.keep, hold=hold) as staged:
-        entry = write_base(staged.path, documents, vectors, encoded, settings, say=say, show_progress=show_progress)
-        write_canaries(staged.path, encoder)
+        entry = write_base(staged.path, documents, vectors, encoded, settings, show_progress=show_progress)
+        write_canaries(staged.path, canaries_of(encoder) if canaries is None else canaries)
         if queries is not None and encoded is not None:
             write_queries(staged.path, queries[0], given=queries[1])
             np.save(staged.path / QUERIES, encoded, allow_pickle=False)
@@ -204,7 +244,7 @@ def add(path: Path, documents: pa.Table, encoder: Encoder, *, show_progress: boo
     """Add documents; those whose id is there already are replaced.
 
     Raises:
-        DataError: no documents, or an id stands twice among them.
+        DataError: no documents, or an id is empty or stands twice among them.
         WrongModelError: ``encoder`` is not that of the index.
         ArtifactError: there is no index, it is damaged, or another process writes.
         DiskFullError: the disk ran full; the index is as it was.
@@ -225,36 +265,49 @@ def add(path: Path, documents: pa.Table, encoder: Encoder, *, show_progress: boo
         return Change(int(after.sum()), added=documents.num_rows - len(replaced), replaced=len(replaced))
 
 
-def delete(path: Path, ids: Sequence[str]) -> Change:
+def delete(path: Path, ids: Iterable[str]) -> Change:
     """Delete documents by id; ids that are not there are named in the answer.
 
     Raises:
-        DataError: ``ids`` is a string or empty.
+        DataError: ``ids`` is a string or empty, or holds something else than strings.
         ArtifactError: there is no index, it is damaged, or another process writes.
         DiskFullError: the disk ran full; the index is as it was.
     """
-    if isinstance(ids, str) or not ids or not all(isinstance(name, str) for name in ids):
-        raise DataError(f"the ids to delete are {str(ids)[:80]!r}.", hint="give a list of at least one id, as strings.")
+    names = _names(ids)
     with writing(path) as hold:
         snapshot = Snapshot.open(path)
-        ids = list(dict.fromkeys(ids))
-        rows = snapshot.find(ids)
-        missing = tuple(name for name, row in zip(ids, rows, strict=True) if row < 0)
-        if len(missing) == len(ids):
+        rows = snapshot.find(names)
+        missing = tuple(name for name, row in zip(names, rows, strict=True) if row < 0)
+        if len(missing) == len(names):
             return Change(len(snapshot), missing=missing)
         with changed(path, hold, snapshot, gone=rows[rows >= 0]) as (staged, alive):
             for entry in snapshot.manifest["segments"]:
                 staged.link_tree(f"{entry['folder']}/")
             staged.manifest["segments"] = list(snapshot.manifest["segments"])
             finish(staged, alive)
-        return Change(int(alive.sum()), deleted=len(ids) - len(missing), missing=missing)
+        return Change(int(alive.sum()), deleted=len(names) - len(missing), missing=missing)
 
 
-def compact(path: Path, encoder: Encoder, *, say: Callable[[str], None], show_progress: bool = False) -> Change:
-    """Make one base segment of all documents that are alive, and tune it again; no text is embedded.
+def _names(ids: Iterable[str]) -> list[str]:
+    """Each id once."""
+    try:
+        names = [] if isinstance(ids, str) else list(ids)
+    except TypeError:
+        names = []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"the ids to delete are {str(ids)[:80]!r}.", hint="give a list of at least one id, as strings.")
+    # Plain strings of numpy's, which pyarrow does not take for those.
+    return list(dict.fromkeys(map(str, names)))
+
+
+def compact(path: Path, encoder: Encoder, *, show_progress: bool = False) -> Change:
+    """Make one base segment of all documents that are alive, and tune it again.
+
+    No document is embedded: vectors, canaries and what the index says of its model stay. Queries to tune on are; where
+    those of the version are too few by now, more are made of the documents.
 
     Raises:
-        DataError: no document is alive.
+        DataError: no document is alive, or they give too few queries for the kind of index.
         WrongModelError: ``encoder`` is not that of the index.
         ConfigError: no kind of index meets the recall within the limits any more.
         ArtifactError: there is no index, it is damaged, or another process writes.
@@ -265,17 +318,20 @@ def compact(path: Path, encoder: Encoder, *, say: Callable[[str], None], show_pr
         require_same(path, snapshot.manifest, encoder)
         documents = snapshot.live_documents()
         require_documents(documents)
+        settings = Settings.from_dict(snapshot.manifest["settings"])
+        queries = queries_for(documents, encoder.dim, settings, kept_queries(snapshot))
+        _check(documents, encoder, settings, queries, given=False)
         work = building_folder(path)
-        stored = snapshot.version.path
         try:
             with disk_errors(path):
                 _begin(work, {"compacts": snapshot.version.path.name})
                 _copy_live(snapshot, work / VECTORS)
             publish_base(
-                path, hold, documents, encoder, Settings.from_dict(snapshot.manifest["settings"]), work / VECTORS,
-                queries=read_queries(stored) if (stored / QUERY_TEXTS).exists() else None,
-                force=True, say=say, show_progress=show_progress,
-                further={name: snapshot.manifest[name] for name in KEPT if name in snapshot.manifest},
+                path, hold, documents, encoder, settings, work / VECTORS,
+                queries=queries, force=True, show_progress=show_progress, canaries=snapshot.canaries,
+                further={
+                    name: snapshot.manifest[name] for name in (*described(encoder), *KEPT) if name in snapshot.manifest
+                },
             )  # fmt: skip
         finally:
             # Nothing in it that another attempt would go on with.
@@ -283,17 +339,22 @@ def compact(path: Path, encoder: Encoder, *, say: Callable[[str], None], show_pr
         return Change(documents.num_rows)
 
 
+def kept_queries(snapshot: Snapshot) -> Queries | None:
+    """The held-out queries of a version."""
+    return read_queries(snapshot.version.path) if QUERY_TEXTS in snapshot.manifest["files"] else None
+
+
 def _copy_live(snapshot: Snapshot, file: Path) -> None:
     """The vectors of all documents that are alive, in the order of `Snapshot.live_documents`."""
-    rows = np.arange(snapshot.rows) if snapshot.alive is None else np.flatnonzero(snapshot.alive)
+    rows = snapshot.live_rows()
     blocks = (snapshot.vectors(rows[at : at + COPIED_AT_ONCE]) for at in range(0, len(rows), COPIED_AT_ONCE))
     write_vectors(file, (len(rows), snapshot.manifest["dim"]), blocks)
 
 
 @contextmanager
-def changed(path: Path, hold: Hold, snapshot: Snapshot, *, gone: np.ndarray) -> Iterator[tuple[Staged, np.ndarray]]:
+def changed(path: Path, hold: Hold, snapshot: Snapshot, *, gone: Rows) -> Iterator[tuple[Staged, Flags]]:
     """Stage a version onto ``snapshot``: its manifest and root files, and which of its rows stay alive."""
-    alive = np.ones(snapshot.rows, bool) if snapshot.alive is None else snapshot.alive.copy()
+    alive = snapshot.live_flags()
     alive[gone] = False
     keep = Settings.from_dict(snapshot.manifest["settings"]).keep
     with new_version(path, onto=True, keep=keep, hold=hold) as staged:
@@ -305,7 +366,7 @@ def changed(path: Path, hold: Hold, snapshot: Snapshot, *, gone: np.ndarray) -> 
         yield staged, alive
 
 
-def _merged_from(snapshot: Snapshot, alive: np.ndarray, new: int) -> int:
+def _merged_from(snapshot: Snapshot, alive: Flags, new: int) -> int:
     """The number of the first further segment that is merged into a new one of ``new`` documents."""
     first = len(snapshot.segments)
     size = new
@@ -319,7 +380,7 @@ def _merged_from(snapshot: Snapshot, alive: np.ndarray, new: int) -> int:
 
 
 def _write_delta(
-    staged: Staged, snapshot: Snapshot, alive: np.ndarray, merged: int, documents: pa.Table, vectors: Vectors
+    staged: Staged, snapshot: Snapshot, alive: Flags, merged: int, documents: pa.Table, vectors: Vectors
 ) -> None:
     """Link the segments before ``merged``; write the rest of them and the new documents as one further segment."""
     kept = snapshot.manifest["segments"][:merged]
@@ -341,7 +402,7 @@ def _write_delta(
     staged.manifest["segments"] = [*kept, entry]
 
 
-def finish(staged: Staged, alive: np.ndarray) -> None:
+def finish(staged: Staged, alive: Flags) -> None:
     """Write which rows of a staged version are gone, and count the others."""
     write_deleted(staged.path, alive)
     staged.manifest["documents"] = int(alive.sum())

@@ -89,7 +89,7 @@ def other(tmp_path_factory):
 
 INFO = {
     "index", "documents", "dim", "fingerprint", "model", "precision", "prompts", "kind", "factory", "recall", "point",
-    "curve", "segments", "deleted", "lexical", "fusion", "mapped", "bytes", "version", "created",
+    "curve", "segments", "added", "deleted", "lexical", "fusion", "mapped", "bytes", "version", "created",
 }  # fmt: skip
 
 
@@ -129,9 +129,12 @@ def test_settings_that_are_none_are_refused_before_any_work(run, tmp_path):
     build = ("index", "build", GARDEN, "--model", "bundled", "-o", tmp_path / "idx")
     assert_user_error(run(*build, "--recall", "1.5"), "the recall asked for is 1.5")
     assert_user_error(run(*build, "--kind", "nonsense"), "'nonsense'", "hnsw-fp16")
-    for option, value in (("--memory", "nonsense"), ("--memory", "5X"), ("--latency", "soon"), ("--latency", "0ms")):
+    for option, value in (
+        ("--memory", "nonsense"), ("--memory", "5X"), ("--memory", "9" * 400), ("--memory", "9" * 305 + "T"),
+        ("--latency", "soon"), ("--latency", "0ms"), ("--latency", "9" * 400),
+    ):  # fmt: skip
         done = run(*build, option, value)
-        assert done.returncode == 2 and f"'{option}': '{value}' is no" in done.stderr
+        assert done.returncode == 2 and f"'{option}': '{value[:40]}" in done.stderr and "write " in done.stderr
     assert not (tmp_path / "idx").exists()
 
 
@@ -153,6 +156,54 @@ def test_search_prints_the_stated_shape(run, built):
     assert hits[0]["id"] == "fern-place"
     shown = run("search", built, "which soil does a fern want", "-k", "2").stdout
     assert "fern-place" in shown and "leafy, acid forest soil" in shown
+
+
+def test_passages_stand_in_the_json_where_they_are_asked_for(run, built):
+    (hit,) = answer(run("search", built, "leafy soil", "-k", "1", "--passages", "--json"))["hits"]
+    passage = hit["passage"]
+    assert passage.keys() == {"text", "start", "end", "spans"}
+    assert hit["text"][passage["start"] : passage["end"]] == passage["text"]
+    assert [passage["text"][start:end] for start, end in passage["spans"]][:2] == ["leafy", "soil"]
+    assert run("search", built, "leafy soil", "--passages").returncode == 2
+
+
+def test_diverse_hits_are_asked_for_before_the_query_too(run, built):
+    found = {
+        how: [hit["id"] for hit in answer(run("search", built, *how, "ferns", "-k", "5", "--json"))["hits"]]
+        for how in ((), ("--mmr",), ("--mmr-trade-off", "0.5"), ("--mmr", "--mmr-trade-off", "1"))
+    }
+    assert found["--mmr",] == found["--mmr-trade-off", "0.5"] != found[()]
+    assert found["--mmr", "--mmr-trade-off", "1"] == found[()]
+    assert run("search", built, "ferns", "--mmr-trade-off", "2").returncode == 2
+
+
+def test_notes_are_left_out_where_they_are_not_wanted(run, tmp_path):
+    build = ("index", "build", GARDEN, "--model", "bundled", "--kind", "hnsw", "--recall", "0.5", "-o")
+    assert "no queries given" in run(*build, tmp_path / "told").stderr
+    assert "no queries given" not in run("-q", *build, tmp_path / "quiet").stderr
+
+
+def test_a_build_draws_its_curve(run, tmp_path):
+    build = ("index", "build", GARDEN, "--model", "bundled", "-o", tmp_path / "idx")
+    (tmp_path / "thesis.html").write_text("precious")
+    assert_user_error(run(*build, "--plot", tmp_path / "thesis.html"), "is there already")
+    assert_user_error(run(*build, "--plot", tmp_path / "idx" / "curve.html"), "stands in")
+    assert not (tmp_path / "idx").exists()
+    done = run(*build, "--plot", tmp_path / "none.html")
+    assert done.returncode == 0 and "there is no curve" in done.stderr
+    assert not (tmp_path / "none.html").exists()
+    run(*build, "--kind", "hnsw", "--recall", "0.5", "--force", "--plot", tmp_path / "curve.html")
+    assert "recall@10" in (tmp_path / "curve.html").read_text()
+
+
+def test_documents_from_a_pipe_are_indexed_and_added(run, tmp_path):
+    path = tmp_path / "idx"
+    typed = b'{"text": "Ferns like shade."}\n{"text": "Roses like sun."}\n'
+    assert answer(run("index", "build", "-", "--model", "bundled", "-o", path, "--json", typed=typed))["documents"] == 2
+    typed = b'{"id": "moss", "text": "Moss is soft."}\n'
+    assert answer(run("index", "add", path, "-", "--json", typed=typed))["added"] == 1
+    hits = answer(run("search", path, "roses", "--json"))["hits"]
+    assert {hit["id"] for hit in hits} == {"-:1", "-:2", "moss"}
 
 
 def test_filters_hold_and_wrong_ones_are_one_message(run, built):
@@ -222,6 +273,14 @@ def test_documents_are_added_replaced_deleted_and_compacted(run, copy, tmp_path)
     assert "added since: 2 documents in 1 segments; deleted: 3" in run("index", "info", copy).stdout
     assert answer(run("index", "compact", copy, "--json"))["documents"] == 47
     assert answer(run("index", "verify", copy, "--json"))["sound"] is True
+
+
+def test_info_says_when_compacting_is_worth_it(run, copy, corpus):
+    ids = corpus["id"].to_pylist()
+    run("index", "delete", copy, *ids[:9])
+    assert "index compact" not in run("index", "info", copy).stdout
+    run("index", "delete", copy, ids[9])
+    assert f"deleted: 10; 'embedft index compact {copy}' makes one segment of all" in run("index", "info", copy).stdout
 
 
 def test_ids_that_are_all_unknown_are_one_message(run, copy, tmp_path):
@@ -341,6 +400,10 @@ def test_evaluate_compares_an_index_with_exact_search(run, rough, built, tmp_pat
     assert found["against"]["metrics"] == pytest.approx(exact["metrics"], abs=1e-6)
     assert found["comparison"]["ndcg@10"]["difference"] <= 0
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found
+    # Hybrid search is compared with hybrid search: of an exact index nothing is lost.
+    hybrid = answer(run(*evaluate, "--index", built, "--hybrid", "--json"))
+    assert hybrid["against"]["model"].endswith("(hybrid, exact)")
+    assert hybrid["metrics"] == hybrid["against"]["metrics"]
     for options in (("--index", rough, "--against", "bundled"), ("--hybrid",)):
         assert run(*evaluate, *options).returncode == 2
 

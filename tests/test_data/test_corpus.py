@@ -1,7 +1,10 @@
 """Documents to index, out of every kind of source."""
 
+import io
 import json
 import logging
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import GARDEN
@@ -69,12 +72,60 @@ def test_rows_without_ids_of_several_files_do_not_replace_one_another(tmp_path):
     (tmp_path / "two.csv").write_text("text,year\nmint,2021\n")
     rows = read(tmp_path)[0]
     assert {row["id"]: (row["text"], row["metadata"]) for row in rows} == {
-        "one.csv:2": ("ferns", {"year": 2019}),
-        "one.csv:3": ("moss", {"year": 2020}),
-        "two.csv:2": ("mint", {"year": 2021}),
+        f"{tmp_path}/one.csv:2": ("ferns", {"year": 2019}),
+        f"{tmp_path}/one.csv:3": ("moss", {"year": 2020}),
+        f"{tmp_path}/two.csv:2": ("mint", {"year": 2021}),
     }
     # The same names where a file is read alone: what is added later replaces its own rows and no others.
-    assert [row["id"] for row in read(tmp_path / "two.csv")[0]] == ["two.csv:2"]
+    assert [row["id"] for row in read(tmp_path / "two.csv")[0]] == [f"{tmp_path}/two.csv:2"]
+
+
+def test_files_of_one_name_in_two_folders_do_not_replace_one_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.csv").write_text("text\nferns\nmoss\n")
+    for folder in ("a", "b"):
+        assert [row["id"] for row in read(Path(folder, "data.csv"))[0]] == [
+            f"{folder}/data.csv:2", f"{folder}/data.csv:3",
+        ]  # fmt: skip
+    assert len({row["id"] for row in read(Path("*/data.csv"))[0]}) == 4
+
+
+def test_rows_of_a_data_set_that_is_converted_first_have_the_same_ids_each_time(tmp_path):
+    import datasets
+
+    path = tmp_path / "saved"
+    datasets.Dataset.from_dict({"text": ["ferns", "moss"]}).save_to_disk(str(path))
+    rows = read(path)[0]
+    assert [row["id"] for row in rows] == [row["id"] for row in read(path)[0]]
+    assert all(row["id"].startswith(f"{path}/train:") for row in rows)
+
+
+def test_rows_are_read_from_standard_input(monkeypatch):
+    typed = b'{"text": "ferns", "year": 2020}\n{"id": "m", "text": "moss"}\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
+    rows, faults = read(Path("-"))
+    assert [(row["id"], row["text"], row["metadata"]) for row in rows] == [
+        ("-:1", "ferns", {"year": 2020}), ("m", "moss", {}),
+    ]  # fmt: skip
+    assert faults == []
+
+
+def test_a_pattern_matches_files_of_documents_or_of_rows(tmp_path):
+    (tmp_path / "docs" / "sub").mkdir(parents=True)
+    (tmp_path / "docs" / "a.md").write_text("# Ferns\n\nThey like shade.\n")
+    (tmp_path / "docs" / "sub" / "b.md").write_text("# Moss\n\nIt is soft.\n")
+    (tmp_path / "docs" / "c.jsonl").write_text('{"id": "m", "text": "mint"}\n')
+    (tmp_path / "docs" / "d.bin").write_text("")
+    assert [row["id"] for row in read(tmp_path / "docs" / "**" / "*.md")[0]] == ["a.md", "sub/b.md"]
+    assert [row["id"] for row in read(tmp_path / "docs" / "*.jsonl")[0]] == ["m"]
+    with pytest.raises(DataError, match="beside files that are a document each"):
+        read(tmp_path / "docs" / "*")
+    with pytest.raises(DataError, match="matches no file"):
+        read(tmp_path / "docs" / "*.pdf")
+    with pytest.raises(DataError, match=r"matches no file of \.jsonl"):
+        read(tmp_path / "docs" / "*.bin")
 
 
 def test_ids_of_the_files_are_kept_even_where_one_stands_twice(tmp_path):

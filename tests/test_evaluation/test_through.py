@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from embedft.encoder import Encoder
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation import compare, evaluate_retrieval, evaluate_through
 from embedft.index import Index
@@ -22,6 +23,13 @@ def exact(tmp_path_factory, garden_data, encoder):
 def rough(tmp_path_factory, garden_data, encoder):
     """An approximate index that is satisfied with half of the hits."""
     path = tmp_path_factory.mktemp("through") / "rough"
+    return Index.build(garden_data.corpus, encoder, path, kind="binary", recall=0.3, k=3)
+
+
+@pytest.fixture(scope="module")
+def rough_words(tmp_path_factory, garden_data, encoder):
+    """Such an index that keeps words of the same documents."""
+    path = tmp_path_factory.mktemp("through") / "words"
     return Index.build(garden_data.corpus, encoder, path, kind="binary", recall=0.3, k=3)
 
 
@@ -84,6 +92,27 @@ def test_hybrid_search_is_scored_as_it_ranks(exact, garden_data):
         assert {known[place] for place in row} == {hit.id for hit in each}
         np.testing.assert_allclose(scores, [hit.fused for hit in each])
     assert "hybrid" in found.model
+
+
+def test_hybrid_search_is_compared_with_hybrid_search_of_every_vector(exact, rough_words, garden_data):
+    through, truth, plain = (
+        evaluate_through(index, garden_data, "test", metrics=METRICS, hybrid=True, exact=every)
+        for index, every in ((rough_words, False), (rough_words, True), (exact, True))
+    )
+    assert truth.metrics == pytest.approx(plain.metrics, abs=1e-6)
+    assert truth.model.endswith("(hybrid, exact)") and through.model.endswith("(hybrid, binary)")
+
+
+def test_queries_are_encoded_once_however_many_cut_offs_there_are(exact, garden_data, monkeypatch):
+    encoded = []
+    original = Encoder.encode_queries
+    monkeypatch.setattr(
+        Encoder, "encode_queries", lambda self, texts, **how: encoded.append(texts) or original(self, texts, **how)
+    )
+    for hybrid in (False, True):
+        encoded.clear()
+        evaluate_through(exact, garden_data, "test", metrics=METRICS, hybrid=hybrid)
+        assert encoded == [garden_data.judged_queries("test")[1]]
 
 
 def test_what_was_added_and_deleted_counts(garden_data, encoder, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from embedft.encoder import Encoder
 from embedft.errors import WrongModelError
 from embedft.index import Index
-from embedft.index.canaries import FILE, TEXTS, check_canaries, write_canaries
+from embedft.index.canaries import FILE, TEXTS, canaries, check_canaries, write_canaries
 from embedft.index.storage import new_version
 from embedft.index.verifying import verify
 
@@ -14,7 +14,7 @@ from embedft.index.verifying import verify
 @pytest.fixture(scope="module")
 def kept(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("canaries")
-    write_canaries(folder, encoder)
+    write_canaries(folder, canaries(encoder))
     return np.load(folder / FILE, allow_pickle=False)
 
 
@@ -79,5 +79,5 @@ def test_an_index_whose_canaries_differ_is_not_searched_with_the_encoder(strange
 
 def test_verify_lists_canaries_that_differ(strange, encoder):
     assert verify(strange).problems == []
-    (problem,) = verify(strange, encoder).problems
+    (problem,) = verify(strange, lambda _: encoder).problems
     assert "has the fingerprint" in problem

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,18 +75,19 @@ def test_what_is_written_is_what_is_read(rows, size):
 def test_a_field_is_null_exactly_where_a_document_has_none_and_keeps_what_its_type_can_hold(values):
     with TemporaryDirectory() as folder:
         opened = written(Path(folder), [{"field": value} for value in values])
-        if all(value is None for value in values):
+        missing = [value in (None, math.inf, -math.inf) for value in values]
+        if all(missing):
             assert opened.field("field") is None
             return
         kind, found = column(opened, "field")
-        for value, kept in zip(values, found, strict=True):
-            assert (kept is None) == (value is None)
-            if value is None:
+        for value, kept, none in zip(values, found, missing, strict=True):
+            assert (kept is None) == none
+            if none:
                 continue
             if pa.types.is_large_string(kind):
                 assert kept == value if isinstance(value, str) else json.loads(kept) == value
             elif pa.types.is_list(kind):
-                assert kept == ([value] if isinstance(value, str) else value)
+                assert kept == [fields.as_text(item) for item in (value if isinstance(value, list) else [value])]
             else:
                 assert kept == value
 
@@ -102,8 +104,11 @@ def test_a_field_is_null_exactly_where_a_document_has_none_and_keeps_what_its_ty
         ([["a", "b"], "c", None], pa.list_(pa.large_string()), [["a", "b"], ["c"], None]),
         ([2020, "2021", True], pa.large_string(), ["2020", "2021", "true"]),
         ([True, 1], pa.large_string(), ["true", "1"]),
-        ([{"é": 1}, [1, 2]], pa.large_string(), ['{"é": 1}', "[1, 2]"]),
-        ([["a", 1], "b"], pa.large_string(), ['["a", 1]', "b"]),
+        ([{"é": 1}, "b", 2.0, 2.5], pa.large_string(), ['{"é": 1}', "b", "2", "2.5"]),
+        ([{"é": 1}, [1, None]], pa.list_(pa.large_string()), [['{"é": 1}'], ["1", None]]),
+        ([["a", 1.0, ["b"]], "b", True], pa.list_(pa.large_string()), [["a", "1", '["b"]'], ["b"], ["true"]]),
+        ([float("nan"), 1, float("inf")], pa.float64(), [None, 1.0, None]),
+        ([float("nan"), "x"], pa.large_string(), [None, "x"]),
     ],
 )
 def test_the_type_of_a_field_is_the_narrowest_that_holds_all_its_values(tmp_path, values, kind, found):

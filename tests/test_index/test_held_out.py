@@ -4,6 +4,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedft.data.derive import sentences as split
 from embedft.index.held_out import queries_of, read_queries, write_queries
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=6)
@@ -44,9 +45,24 @@ def test_a_query_is_half_the_words_of_a_single_sentence():
         assert query in "one two three four five six seven"
 
 
-def test_no_query_is_a_whole_document_of_three_words_or_more():
-    texts = [" ".join(["word"] * count + [str(count)]) for count in range(2, 30)]
-    assert not set(queries_of(documents(texts))) & set(texts)
+@settings(max_examples=50, deadline=None)
+@given(TEXTS, st.integers(0, 9))
+def test_no_query_is_a_whole_document(texts, seed):
+    sentences = {part for text in texts for part in split(text)}
+    assert not (set(queries_of(documents(texts), seed=seed)) - sentences) & set(texts)
+    for text in texts:
+        assert text not in queries_of(documents([text]), seed=seed)
+
+
+def test_a_text_without_spaces_is_halved_by_characters():
+    text = "シダ植物は胞子で増える。日陰を好む。"
+    (query,) = queries_of(documents([text]))
+    assert len(query) == (len(text) + 1) // 2
+    assert query in text
+
+
+def test_texts_too_short_to_be_halved_make_no_query():
+    assert queries_of(documents(["fern", "two words", "シダは増える。", "1234567"])) == []
 
 
 def test_another_seed_draws_other_documents():

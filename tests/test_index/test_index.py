@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, ConfigError, DataError, WrongModelError
 from embedft.index import Index, writing
 from embedft.index import index as module
+from embedft.index.identity import load_encoder, require_same
+from embedft.index.snapshot import Snapshot
 from embedft.index.storage import versions
 
 PLANTS = {f"p{number}": text for number, text in enumerate(SENTENCES[:30])}
@@ -125,6 +128,33 @@ def test_hybrid_finds_by_a_rare_word_what_was_added_later(small):
     assert hits[0].id == "new"
 
 
+def test_words_of_added_documents_are_ranked_as_if_they_stood_alone(small):
+    small.add([{"id": f"n{number}", "text": "bread " * (1 + number % 3), "n": number} for number in range(20)])
+    snapshot = Snapshot.open(small.path)
+    lexical, texts = snapshot.segments[0].lexical, ["bread", "roses", "bread and roses"]
+    of_added = lexical.score_prepared(texts, lexical.prepare(snapshot.segments[1].texts()))
+    for filters, allowed in ((None, np.ones(20, bool)), ("n>=5", np.arange(20) >= 5)):
+        scores, rows = snapshot.search_words(texts, 7, snapshot.allowed(filters))
+        for number in range(3):
+            added = rows[number][rows[number] >= 5] - 5
+            expected = [row for row in np.argsort(-of_added[number], kind="stable") if allowed[row]]
+            assert added.tolist() == [row for row in expected if of_added[number, row] > 0][: len(added)]
+            assert np.all(np.diff(scores[number][rows[number] >= 0]) <= 0)
+    assert (rows[0] >= 5).all()
+
+
+def test_words_of_added_documents_take_no_memory_for_each_query_and_document(small):
+    small.add([{"id": f"n{number}", "text": "bread"} for number in range(300)])
+    snapshot = Snapshot.open(small.path)
+    snapshot.search_words(["bread"], 7, None)
+    tracemalloc.start()
+    snapshot.search_words(["bread"] * 1500, 7, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A score and a row of each would be 12 bytes.
+    assert peak < 1500 * 300 * 12 / 3
+
+
 def test_hybrid_without_words_is_refused(encoder):
     index = Index.build(["a text"], encoder, lexical=False)
     assert index.words is None
@@ -143,6 +173,15 @@ def test_mmr_of_relevance_alone_is_the_plain_order_and_of_difference_is_not(buil
             built.search(ASKED[:1], mmr_trade_off=wrong)
 
 
+def test_mmr_of_hybrid_search_weighs_the_fused_scores_and_not_the_cosines(built):
+    plain = [hit.id for hit in built.search(["stars dawn"], k=8, hybrid=True)[0]]
+    assert plain != [hit.id for hit in built.search(["stars dawn"], k=8)[0]]
+    assert [hit.id for hit in built.search(["stars dawn"], k=8, hybrid=True, mmr_trade_off=1)[0]] == plain
+    different = [hit.id for hit in built.search(["stars dawn"], k=8, hybrid=True, mmr_trade_off=0.2)[0]]
+    assert different[0] == plain[0]
+    assert different != plain
+
+
 def test_mmr_does_not_repeat_a_text_that_stands_twice(encoder):
     index = Index.build(["red roses", "red roses", "red roses", "blue bicycle", "stars"], encoder)
     texts = [hit.text for hit in index.search(["red roses"], k=3, mmr_trade_off=0.3)[0]]
@@ -156,7 +195,28 @@ def test_rank_gives_what_search_finds_without_its_documents(built):
             assert [hit.id for hit in hits] == [name for name in names if name]
             found = [hit.fused if hybrid else hit.score for hit in hits]
             np.testing.assert_allclose(row[: len(hits)], found, atol=1e-6)
-            assert np.isneginf(row[len(hits) :]).all() or hybrid
+            assert np.isneginf(row[len(hits) :]).all()
+
+
+def test_rank_has_k_columns_however_few_documents_there_are(built, encoder):
+    for hybrid in (False, True):
+        for k in (1, 30, 200):
+            scores, ids = built.rank(ASKED, k, hybrid=hybrid)
+            assert scores.shape == (3, k)
+            assert [len(row) for row in ids] == [k] * 3
+            assert (np.array(ids)[:, 30:] == "").all()
+
+
+def test_rank_of_vectors_is_that_of_their_texts(built, encoder):
+    vectors = encoder.encode_queries(ASKED)
+    for hybrid in (False, True):
+        scores, ids = built.rank(ASKED, 5, hybrid=hybrid)
+        given, same = built.rank(ASKED, 5, hybrid=hybrid, vectors=vectors)
+        assert ids == same
+        np.testing.assert_array_equal(scores, given)
+    assert Index.open(built.path).rank(ASKED, 5, vectors=vectors)[1] == built.rank(ASKED, 5)[1]
+    with pytest.raises(DataError, match="3 vectors for 2 texts"):
+        built.rank(ASKED[:2], 5, vectors=vectors)
 
 
 def test_vectors_are_searched_as_their_texts_are(built, encoder):
@@ -189,9 +249,12 @@ def test_vectors_that_are_no_queries_are_refused(built, wrong, found):
 def test_a_string_and_a_k_of_nothing_are_refused(built):
     with pytest.raises(DataError, match="one string"):
         built.search("bread")
-    for k in (0, -3):
-        with pytest.raises(DataError, match=f"k is {k}"):
-            built.search(["bread"], k=k)
+    for k in (0, -3, 1.5, "2", None, float("nan")):
+        for search in (built.search, built.rank):
+            for hybrid in (False, True):
+                with pytest.raises(DataError, match=f"k is {k!r}"):
+                    search(["bread"], k, hybrid=hybrid)
+    assert len(built.search(["bread"], np.int64(3))[0]) == 3
 
 
 def test_no_query_has_no_answer(built):
@@ -296,6 +359,22 @@ def test_another_model_of_the_same_dimension_is_refused_by_both_names(built, oth
     assert "bundled" in caught.value.message
     assert str(other.name) in caught.value.message
     assert "migrate" in caught.value.hint
+
+
+def test_a_model_that_is_named_is_loaded_with_the_settings_of_the_index(tmp_path):
+    settings = {"prompts": {"query": "ask: ", "document": "d: "}, "max_length": 64, "truncate_dim": 32}
+    made = Encoder.load("bundled", precision="float32", **settings)
+    moved = Encoder.load("bundled", precision="float32").save(tmp_path / "moved")
+    Index.build(["alpha", "beta"], made, tmp_path / "idx")
+    opened = Index.open(tmp_path / "idx", str(moved), precision="float32")
+    assert opened.encoder.fingerprint == made.fingerprint
+    assert opened.encoder.prompts == settings["prompts"]
+
+
+def test_a_model_that_cannot_be_set_as_the_index_was_is_another_model(tmp_path, built):
+    manifest = {**built.manifest, "dim": 4096, "truncate_dim": 4096, "fingerprint": "f" * 64}
+    with pytest.raises(WrongModelError, match="4096"):
+        require_same(tmp_path, manifest, load_encoder(manifest, "float32", "bundled"))
 
 
 def test_the_same_weights_with_another_document_prompt_are_another_model(built):

@@ -71,12 +71,12 @@ def test_documents_of_the_index_score_their_own_score_as_others(tmp_path_factory
     own = np.zeros((len(queries), count), np.float32)
     for query, (found, places) in enumerate(zip(scores, rows, strict=True)):
         own[query, places[places >= 0]] = found[places >= 0]
-    np.testing.assert_allclose(lexical.score_others(queries, texts), own, rtol=1e-5)
+    np.testing.assert_allclose(lexical.score_prepared(queries, lexical.prepare(texts)), own, rtol=1e-5)
 
 
 def test_a_word_that_only_others_have_is_as_rare_as_can_be(tmp_path):
     lexical = written(tmp_path / "words")
-    known, unknown = lexical.score_others(["supersonic", "quasar"], ["supersonic quasar"])
+    known, unknown = lexical.score_prepared(["supersonic", "quasar"], lexical.prepare(["supersonic quasar"]))
     assert unknown[0] > known[0] > 0
 
 
@@ -147,8 +147,8 @@ def test_documents_without_words_can_be_written_and_find_nothing(tmp_path, texts
     assert len(lexical) == len(texts)
     assert rows.tolist() == [[-1] * 3] * 2
     assert np.isneginf(scores).all()
-    assert lexical.score_others(["bread"], ["bread", "water"])[0].tolist() > [0.0, 0.0]
-    assert lexical.score_others(["bread"], []).shape == (1, 0)
+    assert lexical.score_prepared(["bread"], lexical.prepare(["bread", "water"]))[0].tolist() > [0.0, 0.0]
+    assert lexical.score_prepared(["bread"], lexical.prepare([])).shape == (1, 0)
 
 
 def test_written_twice_is_the_same_bytes(tmp_path):
@@ -206,7 +206,7 @@ def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"\(2,\) for 7 documents"):
         lexical.search(["bread"], 3, np.ones(2, bool))
     with pytest.raises(DataError, match="single string"):
-        lexical.score_others(["bread"], "bread")
+        lexical.score_prepared(["bread"], lexical.prepare("bread"))
 
 
 @pytest.mark.parametrize(

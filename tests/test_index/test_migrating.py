@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from embedft.encoder import Encoder
-from embedft.errors import ArtifactError, DataError, WrongModelError
+from embedft.errors import ArtifactError, ConfigError, DataError, WrongModelError
 from embedft.index import Index
 from embedft.index.held_out import queries_of
 from embedft.index.mapping import PARTS
@@ -28,10 +28,6 @@ DIM = 32
 PLANTS = ("fern", "mint", "moss", "orchid", "cactus")
 WANTS = ("deep shade", "full sun", "a dry wall", "leafy soil", "much water", "warm nights", "lime", "acid ground")
 MONTHS = ("March", "April", "June", "August", "October")
-
-
-def unheard(_message):
-    """Says nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +89,7 @@ def test_the_wrong_model_is_refused_and_after_migrating_the_old_one_is(copy, old
     with pytest.raises(WrongModelError, match="cannot be compared"):
         Index.open(copy, new)
     before = Index.open(copy, old)
-    change, retention = migrate(copy, new, say=unheard)
+    change, retention = migrate(copy, new)
     assert (change.documents, retention) == (200, None)
     with pytest.raises(WrongModelError, match="cannot be compared"):
         Index.open(copy, old)
@@ -102,7 +98,7 @@ def test_the_wrong_model_is_refused_and_after_migrating_the_old_one_is(copy, old
     expected = new.encode_documents(documents["text"].to_pylist()) @ new.encode_queries([query])[0]
     hits = index.search([query], 5)[0]
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(expected)[::-1][:5], atol=1e-5)
-    assert verify(copy, new).problems == []
+    assert verify(copy, lambda _: new).problems == []
     # A reader of the old version goes on with the old model.
     assert before.search([query], 1)[0]
     with pytest.raises(WrongModelError):
@@ -123,27 +119,39 @@ def test_only_documents_that_are_alive_are_migrated_as_one_segment(copy, old, ne
 
 def test_a_model_of_another_dimension_takes_the_index_over(copy, other_model):
     wide = Encoder.load(str(other_model), precision="float32", truncate_dim=48)
-    migrate(copy, wide, say=unheard)
+    migrate(copy, wide)
     assert Index.open(copy, wide).manifest["dim"] == 48
     assert Index.open(copy).search(["moss"], 1)[0]
+
+
+def test_a_dimension_that_no_longer_fits_is_refused_before_anything_is_embedded(
+    tmp_path, documents, old, other_model, monkeypatch
+):
+    path = tmp_path / "idx"
+    Index.build(documents, old, path, kind="flat", memory=30_000, lexical=False)
+    wide = Encoder.load(str(other_model), precision="float32", truncate_dim=48)
+    monkeypatch.setattr(Encoder, "encode_to", None)
+    with pytest.raises(ConfigError, match="48 dimensions needs 38,400 bytes; 30,000 are allowed"):
+        migrate(path, wide)
+    assert not building_folder(path).exists()
 
 
 def test_the_same_model_is_no_other_one(copy, old, new):
     for sample in (None, 200):
         with pytest.raises(DataError, match="is an index of bundled already"):
-            migrate(copy, old, sample=sample, say=unheard)
-    migrate(copy, new, sample=200, say=unheard)
+            migrate(copy, old, sample=sample)
+    migrate(copy, new, sample=200)
     with pytest.raises(DataError, match="already"):
-        migrate(copy, new, sample=200, say=unheard)
+        migrate(copy, new, sample=200)
     # A mapped index may be embedded by the same model; then it is no longer a mapped one.
-    migrate(copy, new, say=unheard)
+    migrate(copy, new)
     assert "mapped" not in Snapshot.open(copy).manifest
     with pytest.raises(DataError, match="already"):
-        migrate(copy, new, say=unheard)
+        migrate(copy, new)
 
 
 def test_what_a_map_keeps_is_what_brute_force_over_the_sample_says(copy, new, documents):
-    change, kept = migrate(copy, new, sample=150, say=unheard)
+    change, kept = migrate(copy, new, sample=150)
     assert change.documents == 200
     mapped, ids = vectors_of(copy)
     assert ids == documents["id"].to_pylist()
@@ -161,7 +169,7 @@ def test_what_a_map_keeps_is_what_brute_force_over_the_sample_says(copy, new, do
     assert kept.cosine > 0.9
     manifest = Snapshot.open(copy).manifest
     assert manifest["mapped"] == {"from": "bundled", "fingerprint": manifest["mapped"]["fingerprint"], **kept.as_dict()}
-    assert verify(copy, new).problems == []
+    assert verify(copy, lambda _: new).problems == []
     # What is added later is embedded, not mapped, and found beside the mapped ones.
     index = Index.open(copy, new)
     index.add([{"id": "rose", "text": "Roses like sun."}])
@@ -169,32 +177,34 @@ def test_what_a_map_keeps_is_what_brute_force_over_the_sample_says(copy, new, do
 
 
 def test_a_map_is_fitted_on_all_documents_where_they_are_fewer_than_the_sample(copy, new):
-    assert migrate(copy, new, sample=10_000, say=unheard)[1].sample == 200
+    assert migrate(copy, new, sample=10_000)[1].sample == 200
 
 
 def test_a_map_that_cannot_be_fitted_or_judged_leaves_the_index_as_it_was(copy, old, new, tmp_path):
     with pytest.raises(DataError, match="32 dimensions cannot be fitted on 95 documents") as caught:
-        migrate(copy, new, sample=95, say=unheard)
+        migrate(copy, new, sample=95)
     assert "96 or more" in caught.value.hint
     assert Snapshot.open(copy).version.number == 1
     titles = [{"id": str(number), "title": f"{number} ferns", "text": ""} for number in range(96)]
     Index.build(titles, old, tmp_path / "titles", lexical=False)
     with pytest.raises(DataError, match="the documents have no text"):
-        migrate(tmp_path / "titles", new, sample=96, say=unheard)
+        migrate(tmp_path / "titles", new, sample=96)
 
 
 def test_the_queries_that_an_index_was_tuned_on_are_encoded_by_the_new_model(tmp_path, documents, old, new):
     asked = [f"Which plant wants {want} in {month}?" for want in WANTS for month in MONTHS]
     path = tmp_path / "idx"
     Index.build(documents, old, path, queries=asked, kind="hnsw", recall=0.5, lexical=False)
-    migrate(path, new, say=unheard)
+    migrate(path, new)
     version = Snapshot.open(path).version
     np.testing.assert_allclose(np.load(version.path / "queries.npy"), new.encode_queries(asked), atol=1e-5)
     assert version.manifest["segments"][0]["kind"] == "hnsw"
     assert version.manifest["settings"]["recall"] == 0.5
 
 
-def test_a_weight_of_hybrid_search_is_not_taken_over_and_that_is_said(garden_data, encoder, other_model, tmp_path):
+def test_a_weight_of_hybrid_search_is_not_taken_over_and_that_is_said(
+    garden_data, encoder, other_model, tmp_path, caplog
+):
     from embedft.index.fusing import tune_fusion
 
     path = tmp_path / "idx"
@@ -204,17 +214,16 @@ def test_a_weight_of_hybrid_search_is_not_taken_over_and_that_is_said(garden_dat
     for row in garden_data.split("train").to_pylist():
         grades[row["query_id"]][row["corpus_id"]] = row["grade"]
     tune_fusion(path, encoder, texts, list(grades.values()))
-    said = []
-    migrate(path, Encoder.load(str(other_model), precision="float32"), say=said.append)
+    migrate(path, Encoder.load(str(other_model), precision="float32"))
     assert "fusion" not in Snapshot.open(path).manifest
-    assert len(said) == 1 and "embedft index fuse" in said[0]
+    assert [record.levelname for record in caplog.records if "embedft index fuse" in record.message] == ["WARNING"]
 
 
 def test_vectors_that_an_interrupted_migration_made_are_not_made_again(copy, new, documents):
     # What a migration does first, and all that one has done which was killed just afterwards.
     made = embed(copy, documents, new, show_progress=False)
     inode = made.stat().st_ino
-    migrate(copy, new, say=unheard)
+    migrate(copy, new)
     (vectors,) = Snapshot.open(copy).version.path.glob("base/vectors.npy")
     assert vectors.stat().st_ino == inode
     assert not building_folder(copy).exists()
@@ -222,13 +231,13 @@ def test_vectors_that_an_interrupted_migration_made_are_not_made_again(copy, new
 
 def test_vectors_of_a_third_model_are_not_taken_for_those_of_the_new_one(copy, old, new, documents, other_model):
     embed(copy, documents, Encoder.load(str(other_model), precision="float32", truncate_dim=48), show_progress=False)
-    migrate(copy, new, say=unheard)
+    migrate(copy, new)
     np.testing.assert_allclose(vectors_of(copy)[0], new.encode_documents(documents["text"].to_pylist()), atol=1e-5)
 
 
 def test_one_writer_at_a_time(copy, new):
-    with writing(copy), pytest.raises(ArtifactError, match="another process writes"):
-        migrate(copy, new, say=unheard)
+    with writing(copy), pytest.raises(ArtifactError, match="another process"):
+        migrate(copy, new)
 
 
 @pytest.mark.slow
@@ -242,7 +251,7 @@ def test_killed_and_called_again_it_goes_on_where_it_stopped(tmp_path, old, othe
         "from embedft.encoder import Encoder\n"
         "from embedft.index.migrating import migrate\n"
         f"encoder = Encoder.load({str(other_model)!r}, precision='float32', truncate_dim={DIM})\n"
-        f"migrate(Path({str(path)!r}), encoder, say=print)\n"
+        f"migrate(Path({str(path)!r}), encoder)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "HF_HUB_OFFLINE": "1"})
     partial, journal = (building_folder(path) / f"vectors.npy.partial{ending}" for ending in ("", ".json"))
@@ -261,7 +270,7 @@ def test_killed_and_called_again_it_goes_on_where_it_stopped(tmp_path, old, othe
     with partial.open("r+b") as file:
         file.seek(-4 * DIM * 8192, os.SEEK_END)
         file.write(mark.tobytes())
-    migrate(path, new, say=unheard)
+    migrate(path, new)
     vectors, ids = vectors_of(path)
     assert ids == [str(number) for number in range(9000)]
     np.testing.assert_array_equal(vectors[0], mark)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -364,7 +365,7 @@ def test_the_lock_of_another_index_is_not_taken(idx, tmp_path):
 
 def test_an_unfinished_build_is_kept_until_a_version_is_published(tmp_path):
     path = tmp_path / "idx"
-    with suppress(KeyboardInterrupt), writing(path) as hold:
+    with suppress(KeyboardInterrupt), writing(path, new=True) as hold:
         building_folder(path).mkdir()
         (building_folder(path) / "vectors.npy.partial").write_text("half")
         with pytest.raises(RuntimeError), new_version(path, hold=hold):
@@ -381,9 +382,38 @@ def test_an_unfinished_build_is_kept_until_a_version_is_published(tmp_path):
 
 
 def test_a_hold_without_a_version_leaves_no_folder(tmp_path):
-    with writing(tmp_path / "new"):
+    with writing(tmp_path / "new", new=True):
         assert is_index(tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_only_a_build_creates_anything(tmp_path):
+    path = tmp_path / "x" / "y" / "z"
+    for act in (
+        lambda: writing(path).__enter__(),
+        lambda: publish(path, "a", onto=True),
+        lambda: rollback(path, 1),
+        lambda: versions(path),
+    ):
+        with pytest.raises(ArtifactError, match="holds no index") as caught:
+            act()
+        assert "cut off" not in caught.value.message
+    assert entries(tmp_path) == set()
+
+
+def test_versions_are_listed_while_a_writer_removes_some(idx, monkeypatch):
+    publish(idx, "b", onto=True)
+    walk = os.walk
+
+    def slower(folder):
+        # The reader has listed the first version and comes to its files when it is gone, or half of it is.
+        if folder.name == "000001":
+            shutil.rmtree(folder)
+        for place, folders, names in walk(folder):
+            yield place, folders, [*names, "vanished"]
+
+    monkeypatch.setattr(os, "walk", slower)
+    assert [version["number"] for version in versions(idx)] == [2]
 
 
 def test_files_of_others_are_never_taken_for_an_index(tmp_path):

@@ -1,5 +1,6 @@
 """Whether an index is what it says: what verify finds, and what it does not blame."""
 
+import os
 import shutil
 
 import numpy as np
@@ -7,10 +8,10 @@ import pytest
 
 from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, WrongModelError
-from embedft.index import Index
+from embedft.index import Index, writing
 from embedft.index.approximate import recall_of
 from embedft.index.snapshot import DELETED, Snapshot
-from embedft.index.storage import new_version
+from embedft.index.storage import checksums, new_version
 from embedft.index.verifying import verify
 
 
@@ -45,7 +46,7 @@ def republished(path, change):
 
 
 def test_a_sound_index_has_no_problem(exact, encoder):
-    found = verify(exact, encoder)
+    found = verify(exact, lambda _: encoder)
     assert (found.problems, found.documents, found.recall) == ([], 48, None)
     assert found.canary == pytest.approx(1, abs=1e-5)
     assert found.as_dict()["sound"] is True
@@ -56,12 +57,12 @@ def test_an_index_that_was_changed_is_sound(copy, encoder):
     index = Index.open(copy, encoder)
     index.add([{"id": "fern-place", "text": "In the shade."}, {"id": "new", "text": "Something else."}])
     index.delete(["mint-place"])
-    found = verify(copy, encoder)
+    found = verify(copy, lambda _: encoder)
     assert (found.problems, found.documents) == ([], 48)
 
 
 def test_recall_is_measured_again_against_exact_search(rough, encoder):
-    found = verify(rough, encoder)
+    found = verify(rough, lambda _: encoder)
     snapshot = Snapshot.open(rough)
     queries = np.load(snapshot.version.path / "queries.npy")
     truth, _ = snapshot.search(queries, 3, None, exact=True)
@@ -69,6 +70,36 @@ def test_recall_is_measured_again_against_exact_search(rough, encoder):
     assert found.recall["value"] == pytest.approx(recall_of(scores, truth).mean())
     assert (found.recall["at"], found.recall["queries"]) == (3, len(queries))
     assert found.recall["stated_ci_low"] >= 0.3
+
+
+def test_a_version_that_is_removed_while_it_is_verified_is_verified_all_the_same(rough, tmp_path, encoder):
+    path = shutil.copytree(rough, tmp_path / "idx")
+
+    def load(manifest):
+        assert manifest["documents"] == 48
+        for name in ("fern-place", "mint-place"):  # two versions are kept
+            writing.delete(path, [name])
+        assert not (path / "versions" / "000001").exists()
+        return encoder
+
+    found = verify(path, load)
+    assert (found.problems, found.documents, found.recall["at"]) == ([], 48, 3)
+
+
+def test_each_file_is_hashed_once(copy, monkeypatch):
+    for file in copy.rglob("*"):
+        os.utime(file, (0, 0))  # a file that was just written might still change
+    hashed = []
+    original = checksums.sha256_of
+    monkeypatch.setattr(checksums, "sha256_of", lambda file: hashed.append(file) or original(file))
+    assert verify(copy).problems == []
+    files = Snapshot.open(copy).manifest["files"]
+    assert sorted(hashed) == sorted(copy / "versions" / "000001" / name for name in files)
+
+
+def test_a_damaged_index_needs_no_encoder(copy):
+    (copy / "versions" / "000001" / "base" / "fields.arrow").write_bytes(b"")
+    assert verify(copy, None).problems == verify(copy, lambda _: pytest.fail("loaded")).problems != []
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "removed", "of another index", "added"])
@@ -132,7 +163,7 @@ def test_a_model_that_encodes_otherwise_than_then_is_told_by_the_canaries(copy, 
         np.save(file, np.load(file)[::-1])
 
     republished(copy, change)
-    found = verify(copy, encoder)
+    found = verify(copy, lambda _: encoder)
     assert found.canary is None
     assert len(found.problems) == 1 and "encodes the document" in found.problems[0]
     assert verify(copy).problems == []
@@ -140,7 +171,7 @@ def test_a_model_that_encodes_otherwise_than_then_is_told_by_the_canaries(copy, 
 
 def test_another_model_is_refused_not_blamed_on_the_index(exact):
     with pytest.raises(WrongModelError, match=r"384 dimensions.*32 dimensions"):
-        verify(exact, Encoder.load("bundled", truncate_dim=32))
+        verify(exact, lambda _: Encoder.load("bundled", truncate_dim=32))
 
 
 def test_no_index_is_no_problem_of_one(tmp_path):

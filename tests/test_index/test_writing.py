@@ -1,20 +1,24 @@
 """Building and changing an index: each call publishes one whole version, or nothing."""
 
+import copy
 import json
 import math
 import shutil
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from index_cases import SENTENCES, Vectors, assert_hits, publish_scattered, scattered, table
 
+from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, ConfigError, DataError
-from embedft.index import Index, exact_search, writing
-from embedft.index.approximate import recall_of
+from embedft.index import Index, base, exact_search, writing
+from embedft.index.approximate import kinds, mean_lower_bound, recall_of
 from embedft.index.base import kinds_to_try
 from embedft.index.canaries import FILE as CANARIES
 from embedft.index.held_out import TEXTS as QUERY_TEXTS
+from embedft.index.held_out import read_queries
 from embedft.index.segment import Segment, write_vectors
 from embedft.index.settings import Settings
 from embedft.index.snapshot import Snapshot
@@ -34,7 +38,7 @@ def vectors(encoder):
 def approximate(request, tmp_path_factory, encoder):
     """Path of an approximate index that no test changes, and its vectors."""
     folder = tmp_path_factory.mktemp(request.param)
-    made, _ = publish_scattered(folder / "idx", encoder, folder, count=COUNT, kind=request.param, recall=TARGET)
+    made = publish_scattered(folder / "idx", encoder, folder, count=COUNT, kind=request.param, recall=TARGET)
     return folder / "idx", made
 
 
@@ -49,10 +53,6 @@ def published(tmp_path_factory, encoder):
 def path(published, tmp_path):
     """An index of eight sentences, to be changed."""
     return shutil.copytree(published, tmp_path / "idx")
-
-
-def say(_message):
-    pass
 
 
 def inodes(path):
@@ -73,7 +73,7 @@ def test_the_manifest_states_the_recall_that_verify_finds_again(approximate, enc
     chosen = base["tuning"]["chosen"]
     assert TARGET <= chosen["ci_low"] <= chosen["recall"] <= 1
     assert base["kind"] in str(path)
-    found = verify(path, encoder)
+    found = verify(path, lambda _: encoder)
     assert found.problems == []
     assert found.documents == COUNT
     assert found.canary == pytest.approx(1, abs=1e-5)
@@ -120,7 +120,7 @@ def test_compacting_tunes_again_on_the_same_queries(approximate, tmp_path, encod
     assert (base["documents"], base["kind"] in str(approximate[0])) == (len(index), True)
     assert base["tuning"]["chosen"]["ci_low"] >= TARGET
     assert (path / "versions" / "000004" / QUERY_TEXTS).read_bytes() == before
-    assert verify(path, encoder).problems == []
+    assert verify(path, lambda _: encoder).problems == []
     assert index.search([SENTENCES[0]], k=1)[0][0].id == "new"
 
 
@@ -147,11 +147,97 @@ def test_too_few_queries_to_state_a_recall_are_refused(tmp_path, encoder):
         publish_scattered(tmp_path / "idx", encoder, tmp_path, count=300, kind="ivf-sq8", queries=SENTENCES[:12])
 
 
-def test_without_queries_sentences_of_the_documents_are_taken_and_said(tmp_path, encoder):
-    _, said = publish_scattered(tmp_path / "idx", encoder, tmp_path, count=300, kind="binary", recall=0.1, queries=None)
-    assert said == ["no queries given: recall is measured with 300 sentences of the documents."]
+def test_without_queries_sentences_of_the_documents_are_taken_and_said(tmp_path, encoder, caplog):
+    caplog.set_level("INFO", "embedft")
+    publish_scattered(tmp_path / "idx", encoder, tmp_path, count=300, kind="binary", recall=0.1, queries=None)
+    assert caplog.messages == ["no queries given: recall is measured with 300 sentences of the documents."]
     lines = (tmp_path / "idx" / "versions" / "000001" / QUERY_TEXTS).read_text().splitlines()
     assert [json.loads(line)["given"] for line in lines] == [False] * 300
+
+
+def test_compacting_embeds_no_document_and_changes_nothing_that_is_said_of_the_model(path, encoder, monkeypatch):
+    index = Index.open(path, encoder)
+    index.add([{"id": "new", "text": "A new one."}])
+    index.delete(["s3"])
+    before = index.manifest
+    # The same model for documents, another one for queries, in another place and precision.
+    tuned = Encoder.load("bundled", precision="bfloat16").with_query_side(narrowed(encoder))
+    tuned.name = "elsewhere"
+    assert tuned.document_fingerprint == encoder.document_fingerprint
+    assert tuned.fingerprint != encoder.fingerprint
+    monkeypatch.setattr(Encoder, "encode_documents", None)
+    monkeypatch.setattr(Encoder, "encode_to", None)
+    assert writing.compact(path, tuned).documents == 8
+    monkeypatch.undo()
+    after = Snapshot.open(path).manifest
+    changing = {"documents", "segments", "files", "created", "number"}
+    assert {key: value for key, value in after.items() if key not in changing} == {
+        key: value for key, value in before.items() if key not in changing
+    }
+    assert after["files"][CANARIES] == before["files"][CANARIES]
+    assert verify(path, lambda _: encoder).problems == []
+
+
+def narrowed(encoder):
+    """Modules of other queries."""
+    import torch
+
+    changed = copy.deepcopy(encoder.sentence_transformer)
+    with torch.no_grad():
+        changed[0].model.layers[0].mlp.Wo.weight.mul_(1.01)
+    return changed
+
+
+def test_a_recall_that_no_number_of_queries_shows_is_met_by_exact_search(tmp_path, encoder, monkeypatch, caplog):
+    monkeypatch.setattr(kinds, "FAST_FLAT_BYTES", 0)
+    publish_scattered(tmp_path / "idx", encoder, tmp_path, count=100, queries=None, recall=1)
+    assert Snapshot.open(tmp_path / "idx").manifest["segments"][0]["kind"] == "flat"
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert [message.split(" is not tried")[0] for message in said] == ["hnsw-sq8", "ivf-sq8"]
+    assert "too few to show a recall of 1" in said[0]
+
+
+def test_documents_that_make_too_few_queries_are_refused_before_they_are_embedded(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr(Encoder, "encode_to", None)
+    with pytest.raises(DataError, match=r"8 queries are too few to show a recall of 0\.95"):
+        Index.build(table(TEXTS), encoder, tmp_path / "idx", kind="hnsw-sq8")
+    monkeypatch.setattr(kinds, "FAST_FLAT_BYTES", 0)
+    with pytest.raises(DataError, match="5 queries are too few"):
+        Index.build(table(TEXTS), encoder, tmp_path / "idx", queries=SENTENCES[:5])
+    assert not (tmp_path / "idx").exists()
+
+
+def test_compacting_makes_more_queries_where_those_of_the_version_are_too_few(tmp_path, encoder, monkeypatch, caplog):
+    path = tmp_path / "idx"
+    publish_scattered(path, encoder, tmp_path, count=300, queries=SENTENCES[:12], recall=0.8)
+    assert Snapshot.open(path).manifest["segments"][0]["kind"] == "flat"
+    monkeypatch.setattr(kinds, "FAST_FLAT_BYTES", 0)
+    caplog.set_level("INFO", "embedft")
+    writing.compact(path, encoder)
+    assert "12 queries are too few: recall is measured with 300 sentences of the documents beside them." in caplog.text
+    texts, given = read_queries(Snapshot.open(path).version.path)
+    assert (texts[:12], len(set(texts)), given) == (SENTENCES[:12], 312, False)
+    assert Snapshot.open(path).manifest["segments"][0]["kind"] == "hnsw-sq8"
+
+
+def test_a_recall_takes_more_queries_where_several_stages_are_tried_on_them():
+    check = partial(base.check_settings, 100_000, 384, given=True)
+    check(Settings(kind="hnsw-sq8"), queries=110)
+    with pytest.raises(DataError, match="110 queries are too few"):
+        check(Settings(), queries=110)
+    check(Settings(), queries=125)
+    with pytest.raises(DataError, match="125 queries are too few"):
+        check(Settings(memory=10**9), queries=125)
+
+
+def test_bounds_are_lower_where_several_stages_are_tried(tmp_path, encoder, monkeypatch):
+    monkeypatch.setattr(kinds, "FAST_FLAT_BYTES", 0)
+    vectors, queries = scattered(encoder, 600), scattered(encoder, 300, seed=5)
+    for kind, level in (("auto", 1 - 0.025 / 2), ("hnsw-sq8", 0.975)):
+        _, chosen, tuning = base.fit_stage(vectors, queries, Settings(kind=kind, recall=0.5))
+        assert chosen == "hnsw-sq8"
+        perfect = [point.ci_low for point in tuning.curve if point.recall == 1]
+        assert perfect[0] == pytest.approx(mean_lower_bound(np.ones(tuning.queries), level=level))
 
 
 def test_a_failed_compaction_leaves_the_index_as_it_was(approximate, tmp_path, encoder):
@@ -159,7 +245,7 @@ def test_a_failed_compaction_leaves_the_index_as_it_was(approximate, tmp_path, e
     writing.delete(path, [f"d{number}" for number in range(5, COUNT)])
     before = inodes(path)
     with pytest.raises(DataError, match="5 vectors are too few"):
-        writing.compact(path, encoder, say=say)
+        writing.compact(path, encoder)
     assert inodes(path) == before
     assert not (path / ".building").exists()
 
@@ -175,7 +261,7 @@ def test_a_change_says_what_it_came_to(path, encoder):
     assert (added.documents, added.added, added.replaced) == (9, 1, 1)
     deleted = writing.delete(path, ["s1", "gone", "s1", "new"])
     assert (deleted.documents, deleted.deleted, deleted.missing) == (7, 2, ("gone",))
-    assert writing.compact(path, encoder, say=say).documents == 7
+    assert writing.compact(path, encoder).documents == 7
 
 
 def test_an_added_document_replaces_the_one_of_its_id(path, encoder, vectors):
@@ -192,7 +278,13 @@ def test_deleting_what_is_not_there_publishes_nothing(path):
     assert inodes(path) == before
 
 
-@pytest.mark.parametrize("ids", ["s0", [], [0], [None]])
+@pytest.mark.parametrize("form", [tuple, set, iter, np.array, dict.fromkeys])
+def test_ids_may_come_in_any_form(path, form):
+    deleted = writing.delete(path, form(["s0", "s1"]))
+    assert (deleted.deleted, deleted.documents) == (2, 6)
+
+
+@pytest.mark.parametrize("ids", ["s0", [], [0], [None], None, 7, b"s0", iter([]), np.array(3)])
 def test_ids_that_are_no_list_of_strings_are_refused(path, ids):
     with pytest.raises(DataError, match="the ids to delete"):
         writing.delete(path, ids)
@@ -205,7 +297,7 @@ def test_an_index_whose_documents_are_all_deleted_finds_nothing_and_takes_new_on
     assert index.search(["roses"], hybrid=True) == index.search(["roses"], exact=True) == [[]]
     with pytest.raises(DataError, match="no documents"):
         index.compact()
-    assert verify(path, encoder).problems == []
+    assert verify(path, lambda _: encoder).problems == []
     index.add([{"id": "s0", "text": "again"}])
     assert [hit.text for hit in index.search(["roses"])[0]] == ["again"]
     index.compact()
@@ -236,7 +328,7 @@ def test_many_small_additions_make_few_segments(path, encoder):
         assert sum(entry["documents"] for entry in further) == number + 1
     snapshot = Snapshot.open(path)
     assert sorted(snapshot.live_documents()["id"].to_pylist()) == sorted([*TEXTS, *(f"n{n}" for n in range(12))])
-    assert verify(path, encoder).problems == []
+    assert verify(path, lambda _: encoder).problems == []
 
 
 def test_replacing_one_document_again_and_again_keeps_one_row_of_it(path, encoder):
@@ -265,6 +357,9 @@ def test_what_did_not_change_is_a_link_and_keeps_its_checksum(path, encoder):
         (table({}), "no documents"),
         (pa.table({"id": ["a", "b", "a"], "text": ["x", "y", "z"]}), "'a' stands twice"),
         (pa.table({"id": pa.array(["a", None, None]), "text": ["x", "y", "z"]}), "no id"),
+        (pa.table({"id": ["a", "", "c"], "text": ["x", "y", "z"]}), "the id of document 1 is empty"),
+        # So many that comparing each with the others would not end.
+        (pa.table({"id": [*map(str, range(100_000)), "7"], "text": ["x"] * 100_001}), "'7' stands twice"),
     ],
 )
 def test_documents_that_cannot_be_told_apart_are_refused_before_they_are_embedded(path, tmp_path, documents, found):
@@ -299,10 +394,10 @@ def test_a_second_writer_is_told_so_and_the_first_goes_on(path, encoder):
         for change in (
             lambda: writing.add(path, table({"x": "y"}), encoder),
             lambda: writing.delete(path, ["s0"]),
-            lambda: writing.compact(path, encoder, say=say),
+            lambda: writing.compact(path, encoder),
             lambda: Index.build(["a"], encoder, path, force=True),
         ):
-            with pytest.raises(ArtifactError, match="another process writes"):
+            with pytest.raises(ArtifactError, match="another process"):
                 change()
         assert len(Index.open(path, encoder)) == 8
     assert writing.delete(path, ["s0"]).deleted == 1
@@ -363,12 +458,12 @@ def test_a_file_of_vectors_is_written_anew_and_not_through_its_links(tmp_path):
 
 def test_exact_search_that_takes_too_long_is_refused_as_other_kinds_are(tmp_path, encoder):
     with pytest.raises(ConfigError, match=r"flat 1\.000 \(.* ms a query\)"):
-        writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="flat", latency_ms=1e-6), say=say)
-    writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="flat", latency_ms=1e6), say=say)
+        writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="flat", latency_ms=1e-6))
+    writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="flat", latency_ms=1e6))
     assert len(Index.open(tmp_path / "idx")) == len(TEXTS)
 
 
 def test_a_kind_that_does_not_fit_the_memory_is_refused_before_anything_is_embedded(tmp_path, encoder):
-    with pytest.raises(ConfigError, match="needs .* bytes; 1,000 are allowed"):
-        writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="hnsw", memory=1000), say=say)
+    with pytest.raises(ConfigError, match=r"needs .* bytes; 1,000 are allowed"):
+        writing.build(tmp_path / "idx", table(TEXTS), encoder, Settings(kind="hnsw", memory=1000))
     assert not (tmp_path / "idx").exists()

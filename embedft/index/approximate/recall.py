@@ -12,6 +12,8 @@ Doubles = npt.NDArray[np.float64]
 
 # Sums in another order differ by so much: a hit that scores as the k-th one does is as good.
 TIE = 1e-6
+# The lower end of a 95 % interval.
+LEVEL = 0.975
 # Bets are cut so that a single query without any hit does not ruin the gambler: he keeps a tenth.
 LARGEST_BET = 0.9
 BISECTIONS = 40
@@ -33,7 +35,7 @@ def recall_of(scores: Floats, truth: Floats) -> Doubles:
     return np.where(possible > 0, share, 1.0)
 
 
-def mean_lower_bound(values: Doubles, *, level: float = 0.975, seed: int = 0) -> float:
+def mean_lower_bound(values: Doubles, *, level: float = LEVEL, seed: int = 0) -> float:
     """A number that the mean of the distribution of ``values`` is below in at most 1 - ``level`` of all samples.
 
     Recalls near 1 are too skewed for the bootstrap or a t interval: 50 queries without a miss would have a bound of
@@ -47,7 +49,7 @@ def mean_lower_bound(values: Doubles, *, level: float = 0.975, seed: int = 0) ->
 
     Args:
         values: (n,) in [0, 1]; in any order, they are shuffled.
-        level: of the one-sided bound; 0.975 is the lower end of a 95 % interval.
+        level: of the one-sided bound.
         seed: of the shuffling.
     """
     n = len(values)

@@ -22,7 +22,7 @@ from embedft.errors import DataError
 from embedft.index.approximate.budget import faiss_threads
 from embedft.index.approximate.kinds import Point, stage_kind
 from embedft.index.approximate.stages import Stage
-from embedft.index.exact import exact_search
+from embedft.index.exact import exact_search, require_k
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -90,8 +90,7 @@ def approximate_search(
 
 
 def _check(stage: Stage, vectors: Floats, queries: Floats, k: int, allowed: Flags | None) -> None:
-    if k < 1:
-        raise DataError(f"k is {k}.", hint="ask for at least 1 hit.")
+    require_k(k)
     if vectors.shape != (stage.size, stage.dim) or (allowed is not None and allowed.shape != (stage.size,)):
         flags = "" if allowed is None else f" and flags {allowed.shape}"
         raise DataError(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from embedft.errors import ArtifactError, DataError
 from embedft.index.approximate.budget import faiss_threads, threads
-from embedft.index.approximate.kinds import ROWS_PER_LIST, Kind, Point, estimate_bytes, lists_of, stage_kind
+from embedft.index.approximate.kinds import ROWS_PER_LIST, Kind, Point, lists_of, stage_kind
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -50,11 +50,6 @@ class Stage:
         self.size = size
         self.dim = dim
         self._index = index
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the stage keeps in memory, as ``estimate_bytes`` states them."""
-        return estimate_bytes(self.kind, self.size, self.dim)
 
     @classmethod
     def build(

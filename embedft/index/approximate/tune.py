@@ -10,6 +10,9 @@ That a lower bound of one point's recall holds says little if the point was chos
    Pharmaceutical Statistics 2; Westfall and Krishen 2001, JSPI 99; for such grids: Angelopoulos et al. 2021, Learn then
    Test, arXiv:2110.01052).
 3. Of those the fastest is chosen, within the limit of latency.
+
+Where several kinds of stage are tuned on the same queries until one meets the target, each has to do so at a level that
+is shared out among them (Bonferroni): see ``level`` of `tune`.
 """
 
 from __future__ import annotations
@@ -25,13 +28,12 @@ import numpy.typing as npt
 from embedft.errors import DataError
 from embedft.index.approximate.budget import faiss_threads
 from embedft.index.approximate.kinds import Point, lists_of, stage_kind
-from embedft.index.approximate.recall import mean_lower_bound, recall_of
+from embedft.index.approximate.recall import LEVEL, mean_lower_bound, recall_of
 from embedft.index.approximate.search import approximate_search
 from embedft.index.approximate.stages import Stage
 from embedft.index.exact import exact_search
 
 Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
 Failed = Literal["recall", "latency"]
 
 FEWEST_QUERIES = 10
@@ -57,7 +59,7 @@ class Measured:
     Attributes:
         point: where the stage was searched.
         recall: at k, mean over the queries.
-        ci_low: lower end of its 95 % interval.
+        ci_low: its lower bound: the lower end of a 95 % interval, or below it where several stages were to be tried.
         qps: queries per second, all queries at once.
         latency_ms: of one query at a time, median, in milliseconds.
     """
@@ -119,7 +121,7 @@ def tune(
     k: int = 10,
     target: float = 0.95,
     latency_ms: float | None = None,
-    truth: tuple[Floats, Rows] | None = None,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Tuning:
     """Recall and speed of a stage at several points, and the fastest whose lower bound of recall meets the target.
@@ -133,7 +135,8 @@ def tune(
         k: hits a query.
         target: recall@k that is to be met, in (0, 1].
         latency_ms: points that take longer for one query are not chosen.
-        truth: what ``exact_search`` gives for these queries and k, if it is known.
+        level: that the lower bounds hold at; 1 - 0.025 / n for each of n stages that are tuned on the same queries
+            until one meets the target.
         seed: of the choice of the pilot.
 
     Raises:
@@ -144,14 +147,11 @@ def tune(
     order = np.random.default_rng(seed).permutation(len(queries))
     pilots = min(max(int(PILOT_SHARE * len(queries)), 2), MOST_PILOTS)
     pilot, rest = np.sort(order[:pilots]), np.sort(order[pilots:])
-    if truth is None:
-        with faiss_threads(len(queries)):
-            truth = exact_search(queries, vectors, k)
-    best = truth[0]
-    trial = _Trial(stage, vectors, queries[pilot], best[pilot], k)
-    chain = _chain(trial)
+    with faiss_threads(len(queries)):
+        best, _ = exact_search(queries, vectors, k)
+    chain = _chain(_Trial(stage, vectors, queries[pilot], best[pilot], k))
     trial = _Trial(stage, vectors, queries[rest], best[rest], k)
-    curve = [trial.measured(point) for point in chain]
+    curve = [trial.measured(point, level) for point in chain]
     passing = _passing(curve, target)
     quick = [entry for entry in passing if latency_ms is None or entry.latency_ms <= latency_ms]
     return Tuning(
@@ -199,14 +199,14 @@ class _Trial:
             exact_search(self.queries, self.vectors, self.k)
         return (time.perf_counter() - began) / len(self.queries)
 
-    def measured(self, point: Point) -> Measured:
+    def measured(self, point: Point, level: float) -> Measured:
         recalls, seconds = self.recalls(point)
         times = []
         for row in range(min(TIMED, len(self.queries))):
             began = time.perf_counter()
             approximate_search(self.stage, self.vectors, self.queries[row : row + 1], self.k, point)
             times.append(time.perf_counter() - began)
-        low = mean_lower_bound(recalls)
+        low = mean_lower_bound(recalls, level=level)
         return Measured(point, float(recalls.mean()), low, 1 / seconds, 1000 * float(np.median(times)))
 
 

@@ -149,19 +149,11 @@ class Lexical:
             scores[at, : len(best)], rows[at, : len(best)] = of_all[best], best
         return scores, rows
 
-    def score_others(self, queries: Sequence[str], texts: Iterable[str]) -> Floats:
-        """BM25 of documents that are not in the index, as if they were: (queries, texts), 0 where no word is shared.
-
-        Document frequencies and the mean length are those of the index, so the scores compare with its own; a word
-        that it does not have is as rare as can be. To ask often about the same texts, `prepare` them once.
-
-        Raises:
-            DataError: ``queries`` or ``texts`` is a string.
-        """
-        return self.score_prepared(queries, self.prepare(texts))
-
     def prepare(self, texts: Iterable[str]) -> Prepared:
         """Texts that are not in the index, counted once, for `score_prepared`.
+
+        Document frequencies and the mean length are those of the index, so the scores compare with its own; a word
+        that it does not have is as rare as can be.
 
         Raises:
             DataError: ``texts`` is a string.
@@ -178,7 +170,7 @@ class Lexical:
         return Prepared(len(documents), numbers, starts, rows, scores.astype(np.float32))
 
     def score_prepared(self, queries: Sequence[str], prepared: Prepared) -> Floats:
-        """As `score_others`, for texts that this index has prepared: (queries, texts).
+        """BM25 of texts that this index has prepared, as if they were in it: (queries, texts), 0 without a shared word.
 
         Raises:
             DataError: ``queries`` is a string.

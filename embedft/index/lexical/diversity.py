@@ -23,7 +23,7 @@ def mmr(vectors: Floats, relevance: Floats, k: int, trade_off: float = 0.5) -> R
     Args:
         vectors: (m, dim) unit vectors of the candidates.
         relevance: (m,) cosines of the candidates with the query. Scores of another kind (BM25, fused ranks) do not
-            compare with cosines between candidates: give ``vectors @ query`` for those.
+            compare with cosines between candidates until they are stretched to [0, 1].
         k: at least 1.
         trade_off: between 0 (only unlike the others) and 1 (only relevant).
 

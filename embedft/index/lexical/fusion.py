@@ -70,7 +70,7 @@ def weighted(
         DataError: as for `rrf`, or scores and rows of different shapes.
     """
     weights = _check([rows for _, rows in rankings], weights)
-    parts = [weight * _min_max(*ranking) for ranking, weight in zip(rankings, weights, strict=True)]
+    parts = [weight * min_max(*ranking) for ranking, weight in zip(rankings, weights, strict=True)]
     return _sum([rows for _, rows in rankings], parts, depth)
 
 
@@ -120,7 +120,14 @@ def _check(rankings: Sequence[Rows], weights: Sequence[float] | None) -> Sequenc
     return [1.0] * len(rankings) if weights is None else weights
 
 
-def _min_max(scores: Floats, rows: Rows) -> Doubles:
+def min_max(scores: Floats, rows: Rows) -> Doubles:
+    """The scores of each query stretched to [0, 1], (n, depth): 0 for the lowest, and where a row is -1.
+
+    Where all scores of a query are equal, they become 0.
+
+    Raises:
+        DataError: scores and rows are of different shapes.
+    """
     if scores.shape != rows.shape:
         raise DataError(f"scores are {scores.shape} and rows {rows.shape}.", hint="give what one search gave.")
     present = rows != NONE

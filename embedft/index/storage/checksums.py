@@ -65,7 +65,7 @@ def damage(folder: Path, files: dict[str, Any], hashed: Collection[str], *, agai
         folder: of the version.
         files: as the manifest lists them.
         hashed: those to hash; of the others, those whose sample is listed are sampled.
-        again: also hash those that this process has found sound before.
+        again: also hash those that this process has hashed before.
     """
     found = {name: _size_fault(folder / name, stated["bytes"]) for name, stated in files.items()}
     sound = [name for name in files if found[name] is None]
@@ -84,13 +84,6 @@ def damage(folder: Path, files: dict[str, Any], hashed: Collection[str], *, agai
     return [Problem(name, fault) for name, fault in found.items() if fault is not None]
 
 
-def _digest(file: Path) -> str | OSError:
-    try:
-        return sha256_of(file)
-    except OSError as error:
-        return error
-
-
 def _sample(file: Path) -> str | OSError:
     try:
         return sampled_sha256(file)
@@ -103,10 +96,14 @@ _hashed: dict[tuple[int, int, int, int], str] = {}
 
 
 def _digest_once(file: Path) -> str | OSError:
+    return _digest(file, again=False)
+
+
+def _digest(file: Path, *, again: bool = True) -> str | OSError:
     try:
         before = file.stat()
         key = (before.st_dev, before.st_ino, before.st_size, before.st_mtime_ns)
-        if key in _hashed:
+        if not again and key in _hashed:
             return _hashed[key]
         settled = time.time() - before.st_mtime > SETTLED_SECONDS
         digest = sha256_of(file)

@@ -5,17 +5,20 @@ The type of a field is the narrowest that holds all its values:
     true, false                          bool
     numbers                              float64; whole numbers beyond 2**53, which it would round, make the field text
     strings                              large_string
-    lists of strings                     list<large_string>; a string beside such lists counts as a list of one
-    anything mixed or nested             large_string: strings as they are, everything else as its JSON
+    lists, or lists among others         list<large_string>; a value that is no list counts as a list of one
+    anything else that is mixed          large_string
 
-A document without the field, or with null there, has null. Types are known only when every document was seen, so the
-metadata are read twice: `FieldTypes` widens over the batches, then `write_fields` writes.
+As text, strings are as they are, whole numbers have no point, and everything else is its JSON: so a filter can treat a
+value alike, whatever type its neighbours made the column. A document without the field, or with null there, or with a
+number that is none (NaN, infinity), has null. Types are known only when every document was seen, so the metadata are
+read twice: `FieldTypes` widens over the batches, then `write_fields` writes.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable
 from enum import IntEnum
@@ -42,8 +45,8 @@ class Kind(IntEnum):
     BOOL = 1
     NUMBER = 2
     STRING = 3
-    STRINGS = 4
-    JSON = 5
+    LIST = 4
+    MIXED = 5
 
 
 class FieldTypes:
@@ -67,7 +70,7 @@ class FieldTypes:
             if not text:
                 continue
             for name, value in read_metadata(text, ids[row]).items():
-                if value is None:
+                if _is_missing(value):
                     continue
                 self._counts[name] += 1
                 kind = _kind_of(value)
@@ -134,16 +137,16 @@ def _typed(texts: list[str | None], columns: dict[str, pa.DataType], schema: pa.
         if not text:
             continue
         for name, value in json.loads(text).items():
-            if value is not None and name in values:
+            if name in values and not _is_missing(value):
                 values[name][row] = value
     return pa.record_batch([_column(values[name], kind) for name, kind in columns.items()], schema=schema)
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_large_string(kind):
-        values = [value if value is None or isinstance(value, str) else _as_json(value) for value in values]
+        values = [as_text(value) for value in values]
     elif pa.types.is_list(kind):
-        values = [[value] if isinstance(value, str) else value for value in values]
+        values = [_as_texts(value) for value in values]
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:  # JSON can spell half a surrogate pair, UTF-8 cannot
@@ -156,8 +159,26 @@ def _encodable(value: Any) -> Any:
     return [_encodable(item) for item in value] if isinstance(value, list) else value
 
 
-def _as_json(value: Any) -> str:
+def as_text(value: Any) -> str | None:
+    """A value of the metadata as columns of text hold it; None for one that is missing."""
+    if _is_missing(value):
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_IN_FLOAT:
+        # A column of numbers does not keep whether a whole number was written with a point.
+        value = int(value)
     return json.dumps(value, ensure_ascii=False)
+
+
+def _as_texts(value: Any) -> list[str | None] | None:
+    if value is None:
+        return None
+    return [as_text(item) for item in value] if isinstance(value, list) else [as_text(value)]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _kind_of(value: Any) -> Kind:
@@ -167,16 +188,14 @@ def _kind_of(value: Any) -> Kind:
         return Kind.NUMBER
     if isinstance(value, str):
         return Kind.STRING
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return Kind.STRINGS
-    return Kind.JSON
+    return Kind.LIST if isinstance(value, list) else Kind.MIXED
 
 
 def _wider(one: Kind, other: Kind) -> Kind:
-    return Kind.STRINGS if {one, other} == {Kind.STRING, Kind.STRINGS} else Kind.JSON
+    return Kind.LIST if Kind.LIST in (one, other) else Kind.MIXED
 
 
 def _arrow_type(kind: Kind) -> pa.DataType:
-    if kind is Kind.STRINGS:
+    if kind is Kind.LIST:
         return pa.list_(pa.large_string())
     return {Kind.BOOL: pa.bool_(), Kind.NUMBER: pa.float64()}.get(kind, pa.large_string())

@@ -1,10 +1,12 @@
 """Filters: which documents a search may find, by their metadata, id and title.
 
-A filter compares one field with a value, and the column that it meets says how: numbers as numbers, truth values as
-`true` and `false`, text by code points (so dates sort as they should where they are written 2024-12-31). A field that
-is a list is compared by its elements: it equals a value that it contains. Where a document has no value, no filter
-holds, not even `!=`. Segments of one index may type a field differently (a year that is a number in one and text in
-another): each compares by its own type.
+A filter compares one field with a value. A value that reads as a number is compared with all that reads as a number,
+be it written as one or as text; `true` and `false` with truth values; every other value as text, by code points (so
+dates sort as they should where they are written 2024-12-31). A list is compared by its elements: one that holds is
+enough, for `!=` none may be equal. Where a document has no value, no filter holds, not even `!=`.
+
+So what a filter answers depends on the document's value alone, not on the type that its neighbours gave the column: an
+index answers alike before and after it is compacted. Ids and titles are text.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import operator
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol, get_args
 
@@ -24,12 +28,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedft.errors import DataError
+from embedft.index.storage.documents import OWN_FIELDS
+from embedft.index.storage.fields import EXACT_IN_FLOAT, as_text
 
 Flags = npt.NDArray[np.bool_]
 Value = str | int | float | bool
 Op = Literal["=", "!=", "<", "<=", ">", ">=", "in"]
 
-ORDERS = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
+ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+ORDERS_OF_TEXT = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
+# What reads as a number in text: as Python's float() reads it, but for underscores, inf and nan.
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+BLANKS = " \t\n\r\v\f"
 WRITTEN = re.compile(r"\s*([^<>=!]*?)\s*(==?|!=|<=|>=|<|>)\s*(.*?)\s*", re.DOTALL)
 FORMS = "write field=value, field!=value, field>=value (or <, <=, >), or field=one,two for any of them"
 
@@ -56,7 +66,7 @@ class Filter:
     Attributes:
         field: of the metadata, or id or title.
         op: how to compare; "in" is any of several values, "!=" none of them.
-        value: one value, or several for "in" and "!=". A text is read as the column's type.
+        value: one value, or several for "in" and "!=". A text that reads as a number or truth value counts as one.
     """
 
     field: str
@@ -123,24 +133,30 @@ def parse_all(filters: Filters) -> list[Filter]:
     return [_of_item(item) for item in filters]
 
 
-def mask(filters: Sequence[Filter], documents: Fields, known_fields: Collection[str] | None = None) -> Flags:
-    """(documents,), which of them all filters let through.
+def mask(filters: Sequence[Filter], segments: Sequence[Fields]) -> Flags:
+    """(documents of all segments in order,), which of them all filters let through.
+
+    A field that only some segments have is no mistake; in the others no document has it.
 
     Args:
         filters: as `parse_all` gives them; none lets everything through.
-        documents: of one segment.
-        known_fields: the fields of all segments: one that only others have is no mistake, here no document has it.
+        segments: the documents of each segment.
 
     Raises:
-        DataError: there is no such field, or a value does not fit the field's type.
+        DataError: there is no such field, or all its values are numbers (truth values) and the filter's is none.
     """
-    known = set(documents.field_names) | set(known_fields or ())
-    flags: Flags = np.ones(len(documents), np.bool_)
+    known = {name for segment in segments for name in segment.field_names}
+    flags: Flags = np.ones(sum(map(len, segments)), np.bool_)
     for one in filters:
         if one.field not in known:
             raise _unknown(one, known)
-        column = documents.field(one.field)
-        flags &= np.zeros(len(documents), np.bool_) if column is None else _holds(one, column)
+        columns = [segment.field(one.field) for segment in segments]
+        _require_comparable(one, {column.type for column in columns if column is not None})
+        parts = [
+            np.zeros(len(segment), np.bool_) if column is None else _holds(one, column)
+            for segment, column in zip(segments, columns, strict=True)
+        ]
+        flags &= np.concatenate(parts)
     return flags
 
 
@@ -185,43 +201,115 @@ def _checked(field: Any, op: Any, value: Any) -> Filter:
     return Filter(field, op, value)
 
 
+def _require_comparable(one: Filter, types: Collection[pa.DataType]) -> None:
+    """Raise DataError if no value of a field could ever be what the filter asks for.
+
+    Types that differ make no mistake of it: as one column they would be text.
+    """
+    kinds = list(types)
+    if len(kinds) != 1:
+        return
+    if pa.types.is_boolean(kinds[0]):
+        if one.op in ORDERS:
+            raise DataError(
+                f"filter {one}: {one.field} is true or false, which {one.op} does not compare.",
+                hint=f"write {one.field}=true or {one.field}=false.",
+            )
+        expected, wrong = "true or false", [value for value in one.values if _truth(value) is None]
+    elif pa.types.is_floating(kinds[0]):
+        expected, wrong = "a number", [value for value in one.values if _number(value) is None]
+    else:
+        return
+    if wrong:
+        raise DataError(
+            f"filter {one}: {wrong[0]!r} is not {expected}, as the values of {one.field} are.",
+            hint=f"give {expected}.",
+        )
+
+
 def _holds(one: Filter, column: pa.ChunkedArray) -> Flags:
     flags = [_of_chunk(one, chunk) for chunk in column.chunks]
     return np.concatenate(flags) if flags else np.zeros(0, np.bool_)
 
 
 def _of_chunk(one: Filter, chunk: pa.Array) -> Flags:
-    if not pa.types.is_list(chunk.type) and not pa.types.is_large_list(chunk.type):
-        return _compared(one, chunk)
-    if one.op in ORDERS:
-        raise DataError(
-            f"filter {one}: {one.field} is a list, which {one.op} does not compare.",
-            hint="compare a list by = (contains), != (does not contain) or several values.",
-        )
-    inside = _compared(Filter(one.field, "in", one.values), chunk.flatten())
-    contains: Flags = np.zeros(len(chunk), np.bool_)
-    contains[pc.list_parent_indices(chunk).to_numpy()[inside]] = True
-    return contains if one.op != "!=" else ~contains & _flags(chunk.is_valid())
+    if pa.types.is_list(chunk.type):
+        inside = _matches(one, chunk.flatten())
+        found: Flags = np.zeros(len(chunk), np.bool_)
+        found[pc.list_parent_indices(chunk).to_numpy()[inside]] = True
+    else:
+        found = _matches(one, chunk)
+    return ~found & _present(chunk) if one.op == "!=" else found
 
 
-def _compared(one: Filter, values: pa.Array) -> Flags:
-    """Which values the filter holds for; for none that is missing."""
-    wanted = [_typed(one, value, values.type) for value in one.values]
+def _matches(one: Filter, values: pa.Array) -> Flags:
+    """Which values are as the filter's one is, or equal to any of several; of ``!=`` too, whose answer is the rest."""
+    # An id 007 is not an id 7.
+    wanted = [None if one.field in OWN_FIELDS else _number(value) for value in one.values]
+    numbers = [value for value, number in zip(one.values, wanted, strict=True) if number is not None]
+    texts = [value for value, number in zip(one.values, wanted, strict=True) if number is None]
+    flags: Flags = np.zeros(len(values), np.bool_)
+    if numbers:
+        flags |= _of_numbers(one.op, numbers, values)
+    if texts:
+        flags |= _of_texts(one, texts, values)
+    return flags
+
+
+def _of_numbers(op: Op, wanted: Sequence[Value], values: pa.Array) -> Flags:
+    """Comparison by number: exact beyond 2**53 too, where float64 takes neighbours for equal."""
+    numbers = _numbers(values)
+    targets = np.array([_number(value) for value in wanted], np.float64)
+    # A value that is no number is nan, which compares with nothing.
+    if op in ORDERS:
+        flags: Flags = ORDERS[op](numbers, targets[0])
+    else:
+        flags = np.isin(numbers, targets)
+    large = targets[np.abs(targets) >= EXACT_IN_FLOAT]
+    if len(large):
+        exact = [Decimal(_written(value).strip(BLANKS)) for value in wanted]
+        rows = np.flatnonzero(np.isin(numbers, large))
+        for row, text in zip(rows, _texts(values.take(pa.array(rows))).to_pylist(), strict=True):
+            number = Decimal(text.strip(BLANKS))
+            flags[row] = ORDERS[op](number, exact[0]) if op in ORDERS else number in exact
+    return flags
+
+
+def _of_texts(one: Filter, wanted: Sequence[Value], values: pa.Array) -> Flags:
+    # Half a surrogate pair, which a command line can hold, is stored as a question mark.
+    targets = [_written(value).encode("utf-8", "replace").decode() for value in wanted]
+    texts = _texts(values)
     if one.op in ORDERS:
-        if pa.types.is_boolean(values.type):
-            raise DataError(
-                f"filter {one}: {one.field} is true or false, which {one.op} does not compare.",
-                hint=f"write {one.field}=true or {one.field}=false.",
-            )
-        return _flags(ORDERS[one.op](values, pa.scalar(wanted[0], values.type)))
-    present = values.is_valid()
+        return _flags(ORDERS_OF_TEXT[one.op](texts, pa.scalar(targets[0], pa.large_string())))
+    if one.field not in OWN_FIELDS:
+        targets += [truth for truth in map(_truth, wanted) if truth is not None]
+    return _flags(pc.is_in(texts, value_set=pa.array(targets, pa.large_string())))
+
+
+def _numbers(values: pa.Array) -> npt.NDArray[np.float64]:
+    """Each value as a number; nan where it is none."""
+    if pa.types.is_boolean(values.type):
+        return np.full(len(values), np.nan)
+    if not pa.types.is_floating(values.type):
+        trimmed = pc.ascii_trim_whitespace(values)
+        values = pc.if_else(pc.match_substring_regex(trimmed, f"^{NUMBER}$"), trimmed, None).cast(pa.float64())
+    numbers: npt.NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _texts(values: pa.Array) -> pa.Array:
+    """Each value as text, as it would stand in a column of mixed types."""
+    if pa.types.is_large_string(values.type):
+        return values
+    return pa.array([as_text(value) for value in values.to_pylist()], pa.large_string())
+
+
+def _present(values: pa.Array) -> Flags:
     if pa.types.is_floating(values.type):
-        # A number that is none: missing too.
-        present = pc.and_(present, pc.invert(pc.is_nan(values)))
-        # Arrow looks numbers up by their bits, and those of -0 and 0 differ.
-        values = pc.add(values, 0.0)
-    equal = pc.is_in(values, value_set=pa.array(wanted, values.type))
-    return _flags(pc.and_(present, pc.invert(equal) if one.op == "!=" else equal))
+        # Nan is a number that is none: missing too.
+        finite: Flags = np.isfinite(values.to_numpy(zero_copy_only=False))
+        return finite
+    return _flags(values.is_valid())
 
 
 def _flags(booleans: pa.Array) -> Flags:
@@ -229,38 +317,21 @@ def _flags(booleans: pa.Array) -> Flags:
     return flags
 
 
-def _typed(one: Filter, value: Value, kind: pa.DataType) -> Value:
-    """A value of the filter as the column's type.
-
-    Raises:
-        DataError: it is none of that type.
-    """
-    if pa.types.is_boolean(kind):
-        found, expected = _truth(value), "true or false"
-    elif pa.types.is_floating(kind):
-        found, expected = _number(value), "a number"
-    else:
-        # Half a surrogate pair, which a command line can hold, is stored as a question mark.
-        return _written(value).encode("utf-8", "replace").decode()
-    if found is None:
-        raise DataError(
-            f"filter {one}: {value!r} is not {expected}, as the values of {one.field} are.", hint=f"give {expected}."
-        )
-    return found
+def _truth(value: Value) -> str | None:
+    """``true`` or ``false`` as columns of text hold it, for a value that reads as either; None for others."""
+    written = _written(value).lower()
+    return written if written in ("true", "false") else None
 
 
-def _truth(value: Value) -> Value | None:
-    return {"true": True, "false": False}.get(_written(value).lower())
-
-
-def _number(value: Value) -> Value | None:
+def _number(value: Value) -> float | None:
+    """The number that a filter's value reads as; None if it is none, or no finite one."""
     if isinstance(value, bool):
         return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
+    written = _written(value).strip(BLANKS)
+    if re.fullmatch(NUMBER, written) is None:
         return None
-    return None if math.isnan(number) else number + 0.0
+    number = float(written)
+    return number if math.isfinite(number) else None
 
 
 def _written(value: Value) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ __all__ = [
     "building_folder",
     "check_files",
     "is_index",
+    "link_or_copy",
     "new_version",
     "open_version",
     "require_writable",
@@ -106,12 +108,7 @@ class Staged:
             raise ArtifactError(f"{name}: the previous version has no such file.", hint="write it anew.")
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            target.hardlink_to(self.previous.path / name)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links, or too many of them on one file
-            shutil.copyfile(self.previous.path / name, target)
+        link_or_copy(self.previous.path / name, target)
         self._linked[name] = self.previous.manifest["files"][name]
 
     def link_tree(self, prefix: str) -> None:
@@ -150,13 +147,16 @@ class Staged:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Hold]:
+def writing(path: Path, *, new: bool = False) -> Iterator[Hold]:
     """Hold the writer's lock of the index at ``path``: for longer work than the publishing, such as embedding.
 
-    ``path`` is created for it, and removed again where nothing was published and no unfinished build is kept.
+    Args:
+        path: the index.
+        new: create ``path`` where nothing is there yet; it is removed again if nothing was published and no unfinished
+            build is kept. Otherwise a path without an index is an error, and stays as it is.
 
     Raises:
-        ArtifactError: something else than an index is there, or another process writes to it.
+        ArtifactError: no index is there, or something else than one, or another process writes to it.
         DiskFullError: the disk ran full.
     """
     from filelock import FileLock, Timeout
@@ -164,7 +164,11 @@ def writing(path: Path) -> Iterator[Hold]:
     _require_place(path)
     with disk_errors(path):
         fresh = not path.exists()
-        (path / VERSIONS).mkdir(parents=True, exist_ok=True)
+        if new:
+            (path / VERSIONS).mkdir(parents=True, exist_ok=True)
+        elif not numbers_on_disk(path):
+            # Says what is missing; where there are versions, a rollback may mend the pointer.
+            read_pointer(path)
         # Not bound to a thread: a server may write in another one than it began in.
         lock = FileLock(path / LOCK, timeout=0, thread_local=False)
         try:
@@ -207,7 +211,7 @@ def new_version(
     if hold is not None and hold.path != path:
         raise ValueError(f"the lock held is that of {hold.path}, not of {path}")
     _require_target(path, force=force, onto=onto)
-    with writing(path) if hold is None else nullcontext(), disk_errors(path):
+    with writing(path, new=not onto) if hold is None else nullcontext(), disk_errors(path):
         # Again, now that nobody else can write.
         _require_target(path, force=force, onto=onto)
         previous = verify(path, read_pointer(path), nothing) if onto else None
@@ -219,6 +223,16 @@ def new_version(
             yield staged
             staged._seal()
         _publish(path, target, keep)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file another name that is not taken: by a hard link, or by a copy where links are impossible."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, or too many of them on one file
+        shutil.copyfile(source, target)
 
 
 def building_folder(path: Path) -> Path:
@@ -254,7 +268,8 @@ def versions(path: Path) -> list[dict[str, Any]]:
     current = _pointer_if_whole(path)
     if not numbers:
         read_pointer(path)
-    return [_described(path / VERSIONS / f"{number:06d}", current) for number in numbers]
+    described = [_described(path / VERSIONS / f"{number:06d}", current) for number in numbers]
+    return [version for version in described if version is not None]
 
 
 def rollback(path: Path, to: int | None = None) -> Version:
@@ -386,12 +401,21 @@ def _remove_rests(path: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _described(folder: Path, current: Pointer | None) -> dict[str, Any]:
+def _described(folder: Path, current: Pointer | None) -> dict[str, Any] | None:
+    """A version for `versions`; None if a writer has removed it since it was listed."""
     manifest: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         read = json.loads((folder / MANIFEST).read_bytes())
         manifest = read if isinstance(read, dict) else {}
-    sizes = [(stat.st_size, stat.st_nlink) for stat in (file.stat() for file in folder.rglob("*") if file.is_file())]
+    sizes = []
+    # Not Path.rglob, which fails where a folder vanishes while it is walked.
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                stat = Path(place, name).stat()
+                sizes.append((stat.st_size, stat.st_nlink))
+    if not folder.is_dir():
+        return None
     return {
         "number": int(folder.name),
         "created": manifest.get("created"),
