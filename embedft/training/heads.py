@@ -19,9 +19,9 @@ from embedft.training.losses.vectorloss import FromVectors, Objective
 
 # A head has fewer weights than the encoder and no pretraining to keep.
 HEAD_RATE = 10.0
-# The fitted head's logits when training begins, as a share of what they were. A head that fits the training texts already
-# has so small a loss that the encoder learns little: best dev accuracy of 320 steps on banking77 0.925 with all of them
-# (what it was before), 0.937 with 0.3, 0.934 with 0.1; of 170 steps on trec6 0.916, 0.927, 0.930.
+# The fitted head's logits when training begins, as a share of what they were. A head that fits the training texts
+# already has so small a loss that the encoder learns little: best dev accuracy of 320 steps on banking77 0.925 with all
+# of them (what it was before), 0.937 with 0.3, 0.934 with 0.1; of 170 steps on trec6 0.916, 0.927, 0.930.
 SOFTENED = 0.3
 # Of a hidden layer on frozen vectors, before it is trained with the encoder.
 PROBE_EPOCHS, PROBE_BATCH, PROBE_RATE = 30, 256, 3e-3
@@ -31,8 +31,8 @@ class CrossEntropy(Objective):
     """Cross entropy of a head on the vectors; binary cross entropy of each class where a text may have several.
 
     The head begins as one that was fitted on the vectors of the encoder as it was: from random weights the first steps
-    would tear at what the encoder knows (Kumar et al. 2022, arXiv:2202.10054). It is softened, so that there is something
-    to learn, and its learning rate is ten times the encoder's.
+    would tear at what the encoder knows (Kumar et al. 2022, arXiv:2202.10054). It is softened, so that there is
+    something to learn, and its learning rate is ten times the encoder's.
 
     Attributes:
         learning_rate_scale: of the head to the encoder.

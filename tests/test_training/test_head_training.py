@@ -174,3 +174,13 @@ def test_a_head_takes_the_first_dimensions_for_matryoshka():
     objective = CrossEntropy(start)
     vectors = torch.eye(4)[:3]
     assert torch.equal(objective.logits(vectors[:, :2]), objective.logits(vectors)[:, :2])
+
+
+def test_end_to_end_training_begins_with_the_classes_of_the_fitted_head_and_softer_logits(encoder, tmp_path):
+    data, config = data_of(tmp_path / "data"), run_of(tmp_path / "data", kind="linear")
+    fitted = fit_head(encoder, data, run_of(tmp_path / "again", calibrate=False))
+    vectors = encoder.encode_documents(data.splits["test"]["text"].to_pylist())
+    begun = cross_entropy(encoder, data, config).logits(torch.from_numpy(vectors)).detach().numpy()
+    plain = fitted.logits(vectors)
+    np.testing.assert_array_equal(begun.argmax(1), plain.argmax(1))
+    assert 0.1 < np.abs(begun).mean() / np.abs(plain).mean() < 0.6
