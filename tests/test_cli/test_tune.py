@@ -56,6 +56,7 @@ def test_a_study_that_is_there_is_not_replaced(study, cli):
     assert_user_error(done, "data.path was", "now 'elsewhere'")
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_message_and_leave_nothing(cli, tmp_path):
     out = tmp_path / "tune"
     start = ("tune", "--data", GARDEN, "--trials", "2", "-o", out)

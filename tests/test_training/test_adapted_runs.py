@@ -105,6 +105,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tmp_pat
         assert not (tmp_path / str(number) / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_trackers_write_into_the_run_and_not_to_standard_output(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -80,6 +80,7 @@ def test_a_sweep_that_fails_at_once_is_an_error():
         summarise(steps_of(GAINS)[:2], "diverged", 64, 2e-4)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_repeatable_and_changes_nothing(encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = RunConfig.model_validate(

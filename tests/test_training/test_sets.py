@@ -87,6 +87,7 @@ def test_pairs_and_scored_pairs_train_one_encoder(tmp_path):
     assert record["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_further_set_changes_what_is_learned(tmp_path):
     more = settings(also=[{"path": scored(tmp_path / "more.jsonl"), "loss": "cosine"}])
     losses = [

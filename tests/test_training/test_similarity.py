@@ -34,7 +34,10 @@ def write(folder, top=5):
     return folder
 
 
-@pytest.mark.parametrize("loss", [None, "angle", "cosine"])
+SLOW = [pytest.param(loss, marks=pytest.mark.slow) for loss in ("angle", "cosine")]
+
+
+@pytest.mark.parametrize("loss", [None, *SLOW])
 def test_a_run_ends_with_a_comparison_on_the_test_split(cli, tmp_path, loss):
     data = write(tmp_path / "data")
     chosen = ("--set", f"training.loss={loss}") if loss else ()
@@ -65,7 +68,8 @@ def test_a_run_ends_with_a_comparison_on_the_test_split(cli, tmp_path, loss):
         assert "16 pairs" in cli(*judged).stdout
 
 
-@pytest.mark.parametrize("loss", ["contrastive", pytest.param("online_contrastive", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["contrastive", "online_contrastive"])
 def test_binary_losses_take_binary_scores_alone(cli, tmp_path, loss):
     chosen = ("--task", "similarity", "-o", tmp_path / "run", *QUICK, "--set", f"training.loss={loss}", "--data")
     graded = cli("train", *chosen, write(tmp_path / "graded"))
@@ -74,6 +78,7 @@ def test_binary_losses_take_binary_scores_alone(cli, tmp_path, loss):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_triplets_take_one_row_for_each_negative(tmp_path, cli):
     path = tmp_path / "train.jsonl"
     rows = [
@@ -109,6 +114,7 @@ REFUSED = {
     "a split that is not there": ("similarity", {"evaluation": {"split": "devel"}}, "has no split 'devel'", "train"),
     "data of another task": ("similarity", {"data": {"path": str(GARDEN)}}, "holds retrieval", "sentence1"),
     "a loss of scored pairs": ("retrieval", {"training": {"loss": "cosent"}}, "training.loss is 'cosent'", "mnrl"),
+    "a loss of 0 and 1": ("similarity", {"training": {"loss": "contrastive"}}, "are neither 0 nor 1", "cosent"),
     "triplets without negatives": ("retrieval", {"training": {"loss": "triplet"}}, "have 0 negatives", "mnrl"),
 }  # fmt: skip
 
