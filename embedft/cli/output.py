@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedft.index.lexical import Passage
 
 VERDICT_STYLES = {"better": "bold green", "worse": "bold red", "no difference": "yellow"}
+LINE_BREAKS = dict.fromkeys(map(ord, "\t\n\r\f\v"), " ")
 # Columns a terminal needs for the whole comparison; a narrower one gets it without wins, losses and ties.
 WIDE = 100
 
@@ -103,7 +104,8 @@ def print_hits(query: str, hits: list[Hit], passages: list[Passage], k: int, *, 
     table.add_column("id", overflow="fold", max_width=40)
     table.add_column("text")
     for rank, (hit, passage) in enumerate(zip(hits, passages, strict=True), start=1):
-        shown = Text(passage.text)
+        # One space for each: the spans stay where they are.
+        shown = Text(passage.text.translate(LINE_BREAKS))
         for start, end in passage.spans:
             shown.stylize("bold yellow", start, end)
         for cut, before in ((passage.start > 0, True), (passage.end < len(hit.text), False)):
