@@ -46,6 +46,32 @@ def encoder():
     return Encoder.load("bundled", precision="float32")
 
 
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory) -> Path:
+    """Folder of the bundled encoder with other weights: a model of the same dimension whose vectors differ."""
+    import torch
+
+    from embedft.encoder import Encoder
+
+    encoder = Encoder.load("bundled", precision="float32")
+    with torch.no_grad():
+        encoder.sentence_transformer[0].model.layers[0].mlp.Wo.weight.mul_(1.5)
+    path = Path(tmp_path_factory.mktemp("other") / "model")
+    encoder.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """OpenMP's threads wait for each other without sleeping: on a busy machine two of them are slower than one."""
+    from embedft.index.approximate import set_threads, threads
+
+    before = threads()
+    set_threads(1)
+    yield
+    set_threads(before)
+
+
 @pytest.fixture
 def garden(tmp_path: Path) -> Path:
     """A copy of the small BEIR folder, free to be broken."""

@@ -12,7 +12,6 @@ import pytest
 from conftest import GARDEN, assert_user_error
 
 from embedft.cli.main import main
-from embedft.encoder import Encoder
 from embedft.index import Index
 from embedft.index.storage import writing
 
@@ -72,19 +71,6 @@ def rough(tmp_path_factory, corpus, encoder):
 @pytest.fixture
 def copy(built, tmp_path):
     return shutil.copytree(built, tmp_path / "idx")
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory):
-    """A model of the same dimension with other weights."""
-    import torch
-
-    encoder = Encoder.load("bundled", precision="float32")
-    with torch.no_grad():
-        encoder.sentence_transformer[0].model.layers[0].mlp.Wo.weight.mul_(1.5)
-    path = tmp_path_factory.mktemp("other") / "model"
-    encoder.save(path)
-    return path
 
 
 INFO = {
@@ -309,15 +295,17 @@ def test_a_second_writer_is_one_message_and_readers_go_on(run, copy):
         assert run("search", copy, "ferns", "--json").returncode == 0
 
 
-def test_another_model_is_refused_until_the_index_is_given_to_it(run, copy, other):
-    model = ("--model", other)
+def test_another_model_is_refused_until_the_index_is_given_to_it(run, copy, other_model):
+    model = ("--model", other_model)
     for done in (
         run("search", copy, "ferns", *model),
         run("index", "add", copy, GARDEN, *model),
         run("index", "verify", copy, *model),
-        run("evaluate", other, "--data", GARDEN, "--index", copy),
+        run("evaluate", other_model, "--data", GARDEN, "--index", copy),
     ):
-        assert_user_error(done, "bundled", str(other), "cannot be compared", f"embedft index migrate {copy} --model")
+        assert_user_error(
+            done, "bundled", str(other_model), "cannot be compared", f"embedft index migrate {copy} --model"
+        )
     assert_user_error(run("index", "migrate", copy, "--model", "bundled"), "is an index of bundled already")
     done = run("index", "migrate", copy, *model, "--map")
     assert_user_error(done, "cannot be fitted on 48 documents", "without --map")
@@ -325,7 +313,7 @@ def test_another_model_is_refused_until_the_index_is_given_to_it(run, copy, othe
     assert change["documents"] == 48 and "mapped" not in change
     assert answer(run("search", copy, "ferns", "--json"))["hits"][0]["id"] == "fern-place"
     assert_user_error(run("search", copy, "ferns", "--model", "bundled"), "cannot be compared")
-    assert answer(run("index", "info", copy, "--json"))["model"] == str(other)
+    assert answer(run("index", "info", copy, "--json"))["model"] == str(other_model)
 
 
 def test_versions_are_listed_and_an_older_one_is_made_current(run, copy):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedft.errors import ArtifactError, DataError
 from embedft.index import exact_search
-from embedft.index.approximate import KINDS, Point, Stage, approximate_search, recall_of, set_threads, threads
+from embedft.index.approximate import KINDS, Point, Stage, approximate_search, recall_of
 
 STAGES = [name for name, kind in KINDS.items() if kind is not None]
 SIZE, DIM, CENTRES = 3000, 64, 30
@@ -23,13 +23,7 @@ GOOD |= {"ivf-pq": Point(16, 32), "ivf-rabitq": Point(16, 32), "truncated": Poin
 ALL = Point(SIZE, SIZE)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """OpenMP's threads wait for each other without sleeping: on a busy machine two of them are slower than one."""
-    before = threads()
-    set_threads(1)
-    yield
-    set_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def unit(rng, rows, dim=DIM):

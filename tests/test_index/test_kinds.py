@@ -7,18 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedft.errors import ConfigError
-from embedft.index.approximate import KINDS, Point, Stage, candidates_for, estimate_bytes, factory, set_threads, threads
+from embedft.index.approximate import KINDS, Point, Stage, candidates_for, estimate_bytes, factory
 
 STAGES = [name for name, kind in KINDS.items() if kind is not None]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """OpenMP's threads wait for each other without sleeping: on a busy machine two of them are slower than one."""
-    before = threads()
-    set_threads(1)
-    yield
-    set_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def unit(rng, rows, dim):

@@ -49,19 +49,6 @@ def old():
 
 
 @pytest.fixture(scope="module")
-def other_model(tmp_path_factory):
-    """The bundled encoder with other weights."""
-    import torch
-
-    encoder = Encoder.load("bundled", precision="float32")
-    with torch.no_grad():
-        encoder.sentence_transformer[0].model.layers[0].mlp.Wo.weight.mul_(1.5)
-    path = tmp_path_factory.mktemp("other") / "model"
-    encoder.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def new(other_model):
     """Of the same dimension as ``old``."""
     return Encoder.load(str(other_model), precision="float32", truncate_dim=DIM)

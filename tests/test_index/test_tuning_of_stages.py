@@ -18,8 +18,6 @@ from embedft.index.approximate import (
     approximate_search,
     mean_lower_bound,
     recall_of,
-    set_threads,
-    threads,
     tune,
 )
 from embedft.index.approximate.tune import _passing
@@ -27,13 +25,7 @@ from embedft.index.approximate.tune import _passing
 STAGES = [name for name, kind in KINDS.items() if kind is not None]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """OpenMP's threads wait for each other without sleeping: on a busy machine two of them are slower than one."""
-    before = threads()
-    set_threads(1)
-    yield
-    set_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def unit(rng, rows, dim=32, centres=50):

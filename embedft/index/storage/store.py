@@ -26,7 +26,7 @@ from typing import Any
 
 from embedft.artifacts import atomic_directory, disk_errors, sha256_of, sync_directory, write_json
 from embedft.errors import ArtifactError, ConfigError
-from embedft.index.storage.checksums import Problem, each_in_parallel, sampled_sha256
+from embedft.index.storage.checksums import each_in_parallel, sampled_sha256
 from embedft.index.storage.verify import (
     BUILDING,
     CURRENT,
@@ -40,27 +40,20 @@ from embedft.index.storage.verify import (
     VERSIONS,
     Pointer,
     Version,
-    check_files,
     everything,
     is_index,
     nothing,
     numbers_on_disk,
-    open_version,
     read_pointer,
     verify,
 )
 
 __all__ = [
     "Hold",
-    "Problem",
     "Staged",
-    "Version",
     "building_folder",
-    "check_files",
-    "is_index",
     "link_or_copy",
     "new_version",
-    "open_version",
     "require_writable",
     "rollback",
     "versions",
