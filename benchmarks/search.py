@@ -22,8 +22,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,6 +41,8 @@ ROWS_AT_ONCE = 16_384
 # Candidates of the bf16 way, as a multiple of the hits.
 FACTOR = 4
 MATRIX_QUERIES = 4
+# As FAISS comes: queries x dimensions from which it multiplies matrices, documents in a block.
+STOCK_LIMITS = (faiss.cvar.distance_compute_blas_threshold, faiss.cvar.distance_compute_blas_database_bs)
 READ_BYTES, READS = 1 << 30, 7
 
 Hits = tuple[np.ndarray, np.ndarray]
@@ -55,21 +56,10 @@ def by_embedft(documents: np.ndarray, queries: np.ndarray) -> Hits:
         return exact_search(queries, documents, K)
 
 
-@contextmanager
-def _matrices_from(queries: int) -> Iterator[None]:
-    settings = faiss.cvar
-    before = settings.distance_compute_blas_threshold, settings.distance_compute_blas_database_bs
-    settings.distance_compute_blas_threshold, settings.distance_compute_blas_database_bs = queries * DIM, ROWS_AT_ONCE
-    try:
-        yield
-    finally:
-        settings.distance_compute_blas_threshold, settings.distance_compute_blas_database_bs = before
-
-
-def by_faiss_matrices(index: Any, queries: np.ndarray) -> Hits:
-    """FAISS with other limits of its own."""
-    with _matrices_from(1 + MATRIX_QUERIES * faiss.omp_get_max_threads()):
-        return index.search(queries, K)
+def by_faiss(index: Any, queries: np.ndarray, limits: tuple[int, int] = STOCK_LIMITS) -> Hits:
+    """FAISS with these limits, which belong to the process: ours would be left from the search before."""
+    faiss.cvar.distance_compute_blas_threshold, faiss.cvar.distance_compute_blas_database_bs = limits
+    return index.search(queries, K)
 
 
 def by_numpy(documents: np.ndarray, queries: np.ndarray) -> Hits:
@@ -114,10 +104,11 @@ def ways(documents: np.ndarray) -> dict[str, Search]:
     index = faiss.IndexFlatIP(DIM)
     index.add(documents)
     tensor = torch.from_numpy(documents)
+    lowered = (DIM * (1 + MATRIX_QUERIES * faiss.omp_get_max_threads()), ROWS_AT_ONCE)
     return {
-        PEER: lambda queries: index.search(queries, K),
+        PEER: partial(by_faiss, index),
         OURS: partial(by_embedft, documents),
-        "FAISS flat, matrices": partial(by_faiss_matrices, index),
+        "FAISS flat, matrices": partial(by_faiss, index, limits=lowered),
         "numpy, argpartition": partial(by_numpy, documents),
         "torch fp32, topk": partial(by_torch, tensor),
         "torch bf16, rescored": partial(by_bf16, documents, tensor.bfloat16()),
