@@ -55,13 +55,13 @@ def evaluate(
         raise click.UsageError("--index is compared with exact search, of retrieval: leave --against and --task out.")
     if hybrid and index_path is None:
         raise click.UsageError("--hybrid needs --index.")
-    from embedft.artifacts import atomic_directory, require_free, write_json
+    from embedft.artifacts import atomic_directory, require_free
     from embedft.cli.output import print_comparison, print_evaluation, print_json
     from embedft.config import DataConfig
     from embedft.encoder import Encoder
-    from embedft.evaluation import compare
+    from embedft.evaluation import compare, comparison_dict
+    from embedft.evaluation.records import write_record
     from embedft.tasks import get_task, require_split
-    from embedft.training import comparison_dict
 
     chosen = get_task(task)
     wanted = metrics or tuple(chosen.metrics)
@@ -87,8 +87,7 @@ def evaluate(
     answer = comparison_dict(evaluation, other, comparison)
     if output is not None:
         with atomic_directory(output, force=force, ours=_is_evaluation) as staged:
-            write_json(staged / "metrics.json", answer)
-            evaluation.write_per_query(staged / "per_query.parquet", other)
+            write_record(staged, answer, evaluation, other)
     if as_json:
         print_json(answer)
     elif other is not None:
@@ -110,4 +109,4 @@ def _through(
 
 
 def _is_evaluation(path: Path) -> bool:
-    return {entry.name for entry in path.iterdir()} <= {"metrics.json", "per_query.parquet"}
+    return {entry.name for entry in path.iterdir()} <= {"metrics.json", "per_query.parquet", "ranking.parquet"}

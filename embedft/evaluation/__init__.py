@@ -6,7 +6,7 @@ from embedft.evaluation.classification import (
     evaluate_classification,
 )
 from embedft.evaluation.comparison import Comparison, compare_scores
-from embedft.evaluation.evaluation import Evaluation, compare
+from embedft.evaluation.evaluation import Evaluation, compare, comparison_dict
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank, ranking_of_run
 from embedft.evaluation.retrieval import RetrievalEvaluation, evaluate_retrieval, score_ranking
@@ -27,6 +27,7 @@ __all__ = [
     "check_statistics",
     "compare",
     "compare_scores",
+    "comparison_dict",
     "evaluate_classification",
     "evaluate_retrieval",
     "evaluate_similarity",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+import math
+from typing import Any, Protocol, cast
 
 from embedft.evaluation.comparison import Comparison
+from embedft.evaluation.vectors import Vectors
+
+FORMAT = 1
 
 
 class Evaluation(Protocol):
@@ -27,6 +30,26 @@ class Evaluation(Protocol):
         ...
 
     @property
+    def task(self) -> str:
+        """For what."""
+        ...
+
+    @property
+    def data_sha256(self) -> str | None:
+        """What was judged, as `embedft.evaluation.digest` makes it; None if that is not known."""
+        ...
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the encoder; None where none was asked."""
+        ...
+
+    @property
+    def vectors(self) -> Vectors | None:
+        """Those of the model, if they were kept."""
+        ...
+
+    @property
     def unit(self) -> str:
         """What was judged, in the plural: queries, pairs."""
         ...
@@ -45,7 +68,7 @@ class Evaluation(Protocol):
         """For JSON."""
         ...
 
-    def write_per_query(self, path: Path, against: Any = None) -> None:
+    def write_per_query(self, file: Any, against: Any = None) -> None:
         """What was scored one by one, as Parquet, beside the scores of another model."""
         ...
 
@@ -61,3 +84,31 @@ def compare(evaluation: Evaluation, against: Evaluation) -> dict[str, Comparison
         DataError: the two did not score the same, or have no metric in common.
     """
     return evaluation.compare(against)
+
+
+def heading(evaluation: Evaluation) -> dict[str, Any]:
+    """What was scored on what, as each evaluation's JSON begins."""
+    names = ("model", "data", "split", "task", "unit", "data_sha256", "fingerprint")
+    return {"format": FORMAT, **{name: getattr(evaluation, name) for name in names}}
+
+
+def comparison_dict(
+    evaluation: Evaluation, against: Evaluation | None, comparison: dict[str, Comparison]
+) -> dict[str, Any]:
+    """The JSON shape of an evaluation with what it was compared against, if anything; also that of metrics.json."""
+    answer = evaluation.as_dict()
+    if against is not None:
+        answer["against"] = {"model": against.model, "fingerprint": against.fingerprint, "metrics": against.metrics}
+        if "head" in answer:
+            answer["against"]["head"] = cast(Any, against).head_dict()
+        answer["comparison"] = {name: value.as_dict() for name, value in comparison.items()}
+    return without_nan(answer)
+
+
+def without_nan(value: Any) -> Any:
+    """The same JSON, null where a number is none or infinite, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

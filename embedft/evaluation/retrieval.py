@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,11 @@ from embedft.data import RetrievalData
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation.comparison import Comparison, compare_scores
+from embedft.evaluation.digest import digest_of_retrieval
+from embedft.evaluation.evaluation import heading
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank
+from embedft.evaluation.vectors import Vectors
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class RetrievalEvaluation:
         query_ids: the judged queries.
         per_query: metric name -> (queries,) scores.
         ranking: what the scores were computed from, in the order of ``query_ids``.
+        queries: the texts of the queries.
+        data_sha256: of what was judged (`embedft.evaluation.digest`); None if that is not known.
+        fingerprint: of the encoder; None where none was asked.
+        vectors: in the order of the queries and of the corpus, if they were kept.
     """
 
     model: str
@@ -37,6 +43,11 @@ class RetrievalEvaluation:
     query_ids: list[str]
     per_query: dict[str, npt.NDArray[np.float64]]
     ranking: Ranking
+    queries: list[str] = field(default_factory=list)
+    data_sha256: str | None = None
+    fingerprint: str | None = None
+    vectors: Vectors | None = field(default=None, repr=False)
+    task: str = "retrieval"
     unit: str = "queries"
 
     @property
@@ -50,21 +61,20 @@ class RetrievalEvaluation:
         return {name: float(scores.mean()) for name, scores in self.per_query.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: model, data, split, metrics, queries."""
+        """For JSON: what was scored on what (`embedft.evaluation.evaluation.heading`), metrics, queries."""
         return {
-            "model": self.model,
-            "data": self.data,
-            "split": self.split,
+            **heading(self),
             "metrics": self.metrics,
             "queries": len(self.query_ids),
         }
 
-    def write_per_query(self, path: Path, against: RetrievalEvaluation | None = None) -> None:
-        """Write query_id and one column a metric as Parquet, and ``against:<metric>`` columns for the other model."""
-        columns: dict[str, Any] = {"query_id": self.query_ids, **self.per_query}
+    def write_per_query(self, file: Any, against: RetrievalEvaluation | None = None) -> None:
+        """Write query_id, query and a column a metric as Parquet, and ``against:<metric>`` for the other model."""
+        texts = self.queries or [None] * self.count
+        columns: dict[str, Any] = {"query_id": self.query_ids, "query": pa.array(texts, pa.string()), **self.per_query}
         if against is not None:
             columns |= {f"against:{name}": scores for name, scores in against.per_query.items()}
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(pa.table(columns), file)
 
     def compare(self, against: RetrievalEvaluation) -> dict[str, Comparison]:
         """Metric name -> how this model differs from another on the same queries.
@@ -93,6 +103,7 @@ def evaluate_retrieval(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     show_progress: bool = False,
+    keep_vectors: bool = False,
 ) -> RetrievalEvaluation:
     """The scores of ``encoder`` on the judged queries of ``split``, over the whole corpus.
 
@@ -104,6 +115,7 @@ def evaluate_retrieval(
         split: which qrels.
         metrics: names like ``ndcg@10``; kinds ndcg, mrr, recall, precision, map.
         show_progress: on standard error.
+        keep_vectors: with the evaluation.
 
     Raises:
         ConfigError: an unknown metric.
@@ -117,8 +129,18 @@ def evaluate_retrieval(
     queries = encoder.encode_queries(query_texts, show_progress=show_progress)
     depth = max(metric.k for metric in wanted)
     ranking = rank(query_ids, queries, data.corpus["id"].to_pylist(), documents, depth)
-    per_query = score_ranking(ranking, data.split(split), metrics)
-    return RetrievalEvaluation(encoder.name, str(data.path), split, query_ids, per_query, ranking)
+    return RetrievalEvaluation(
+        encoder.name,
+        str(data.path),
+        split,
+        query_ids,
+        score_ranking(ranking, data.split(split), metrics),
+        ranking,
+        queries=query_texts,
+        data_sha256=digest_of_retrieval(data, split),
+        fingerprint=encoder.fingerprint,
+        vectors=Vectors(documents, queries) if keep_vectors else None,
+    )
 
 
 def score_ranking(ranking: Ranking, qrels: pa.Table, metrics: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:

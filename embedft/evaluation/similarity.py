@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,10 @@ import pyarrow.parquet as pq
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation.comparison import Comparison, verdict_of
+from embedft.evaluation.digest import digest_of_pairs
+from embedft.evaluation.evaluation import heading
 from embedft.evaluation.significance import BLOCK_CELLS, ROUNDS
+from embedft.evaluation.vectors import Vectors
 
 Floats = npt.NDArray[np.float64]
 MIN_PAIRS = 3
@@ -63,6 +65,9 @@ class SimilarityEvaluation:
         texts: the two texts of each pair.
         scores: (pairs,), 0..1, given.
         cosines: (pairs,), of the model.
+        data_sha256: of what was judged (`embedft.evaluation.digest`); None if that is not known.
+        fingerprint: of the encoder.
+        vectors: of the texts, if they were kept.
     """
 
     model: str
@@ -72,6 +77,10 @@ class SimilarityEvaluation:
     texts: list[tuple[str, str]]
     scores: Floats
     cosines: Floats
+    data_sha256: str | None = None
+    fingerprint: str | None = None
+    vectors: Vectors | None = field(default=None, repr=False)
+    task: str = "similarity"
     unit: str = "pairs"
 
     @property
@@ -107,18 +116,16 @@ class SimilarityEvaluation:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: model, data, split, metrics, intervals, pairs, worst."""
+        """For JSON: what was scored on what, metrics, intervals, pairs, worst."""
         return {
-            "model": self.model,
-            "data": self.data,
-            "split": self.split,
+            **heading(self),
             "metrics": self.metrics,
             "intervals": {name: list(ends) for name, ends in self.intervals().items()},
             "pairs": self.count,
             "worst": self.worst(),
         }
 
-    def write_per_query(self, path: Path, against: SimilarityEvaluation | None = None) -> None:
+    def write_per_query(self, file: Any, against: SimilarityEvaluation | None = None) -> None:
         """Write sentence1, sentence2, score, cosine as Parquet, and ``against:cosine`` for the other model."""
         columns: dict[str, Any] = {
             "sentence1": [left for left, _ in self.texts],
@@ -128,7 +135,7 @@ class SimilarityEvaluation:
         }
         if against is not None:
             columns["against:cosine"] = against.cosines
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(pa.table(columns), file)
 
     def compare(self, against: SimilarityEvaluation, *, seed: int = 0) -> dict[str, Comparison]:
         """Statistic -> how this model differs from another on the same pairs.
@@ -212,6 +219,7 @@ def evaluate_similarity(
     split: str = "test",
     metrics: Sequence[str] = DEFAULT_STATISTICS,
     show_progress: bool = False,
+    keep_vectors: bool = False,
 ) -> SimilarityEvaluation:
     """The cosines of ``encoder`` on scored pairs; both texts are encoded as documents, since neither asks.
 
@@ -222,6 +230,7 @@ def evaluate_similarity(
         split: name of the split.
         metrics: names in `STATISTICS`.
         show_progress: on standard error.
+        keep_vectors: with the evaluation.
 
     Raises:
         ConfigError: an unknown metric.
@@ -236,9 +245,21 @@ def evaluate_similarity(
         )
     left, right = pairs["sentence1"].to_pylist(), pairs["sentence2"].to_pylist()
     distinct = {text: number for number, text in enumerate(dict.fromkeys([*left, *right]))}
-    vectors = encoder.encode_documents(list(distinct), show_progress=show_progress).astype(np.float64)
+    encoded = encoder.encode_documents(list(distinct), show_progress=show_progress)
+    vectors = encoded.astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     rows = [np.fromiter((distinct[text] for text in side), np.int64, len(side)) for side in (left, right)]
     cosines = (vectors[rows[0]] * vectors[rows[1]]).sum(1)
     texts = list(zip(left, right, strict=True))
-    return SimilarityEvaluation(encoder.name, data, split, tuple(metrics), texts, scores, cosines)
+    return SimilarityEvaluation(
+        encoder.name,
+        data,
+        split,
+        tuple(metrics),
+        texts,
+        scores,
+        cosines,
+        data_sha256=digest_of_pairs(pairs),
+        fingerprint=encoder.fingerprint,
+        vectors=Vectors(encoded, rows=np.stack(rows, axis=1)) if keep_vectors else None,
+    )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from embedft.data import RetrievalData
 from embedft.errors import DataError
+from embedft.evaluation.digest import digest_of_retrieval
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import NO_DOCUMENT, Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation, score_ranking
@@ -67,7 +68,17 @@ def evaluate_through(
         per_query |= score_ranking(ranking, data.split(split), names)
     how = f"{index.path} ({'hybrid, ' if hybrid else ''}{'exact' if exact else kind})"
     ordered = {metric.name: per_query[metric.name] for metric in wanted}
-    return RetrievalEvaluation(how, str(data.path), split, query_ids, ordered, ranking)
+    return RetrievalEvaluation(
+        how,
+        str(data.path),
+        split,
+        query_ids,
+        ordered,
+        ranking,
+        queries=texts,
+        data_sha256=digest_of_retrieval(data, split),
+        fingerprint=index.encoder.fingerprint,
+    )
 
 
 def _settled(index: Index, texts: Sequence[str], vectors: Floats, k: int) -> Found:

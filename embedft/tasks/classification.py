@@ -102,6 +102,7 @@ class Classification:
         metrics: Sequence[str],
         *,
         show_progress: bool,
+        keep_vectors: bool = False,
         head: Head | None = None,
     ) -> ClassificationEvaluation:
         """What a head says of a split.
@@ -114,6 +115,7 @@ class Classification:
             split: to be judged.
             metrics: names in `embedft.evaluation.tally.STATISTICS`.
             show_progress: on standard error.
+            keep_vectors: of the texts, with the evaluation.
             head: on the encoder's vectors; by default the one that stands beside the encoder (``RUN/head``), else a
                 logistic one, fitted on train.
 
@@ -139,6 +141,7 @@ class Classification:
             metrics=metrics,
             out_of_scope=pa.concat_tables(unknown, promote_options="default") if unknown else None,
             show_progress=show_progress,
+            keep_vectors=keep_vectors,
         )
 
     def head_for(self, encoder: Encoder, data: Dataset, *, show_progress: bool = False) -> Head:

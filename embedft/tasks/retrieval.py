@@ -89,10 +89,19 @@ class Retrieval:
         return replace(data, corpus=corpus, qrels={"dev": qrels}, pairs={})
 
     def evaluate(
-        self, encoder: Encoder, data: RetrievalData, split: str, metrics: Sequence[str], *, show_progress: bool
+        self,
+        encoder: Encoder,
+        data: RetrievalData,
+        split: str,
+        metrics: Sequence[str],
+        *,
+        show_progress: bool,
+        keep_vectors: bool = False,
     ) -> RetrievalEvaluation:
         """The scores of an encoder on a split, over the whole corpus."""
-        return evaluate_retrieval(encoder, data, split, metrics=metrics, show_progress=show_progress)
+        return evaluate_retrieval(
+            encoder, data, split, metrics=metrics, show_progress=show_progress, keep_vectors=keep_vectors
+        )
 
 
 TASK = Retrieval()

@@ -77,11 +77,24 @@ class Similarity:
         return replace(data, splits={"dev": data.splits["dev"]})
 
     def evaluate(
-        self, encoder: Encoder, data: Dataset, split: str, metrics: Sequence[str], *, show_progress: bool
+        self,
+        encoder: Encoder,
+        data: Dataset,
+        split: str,
+        metrics: Sequence[str],
+        *,
+        show_progress: bool,
+        keep_vectors: bool = False,
     ) -> SimilarityEvaluation:
         """The correlations of an encoder on a split."""
         return evaluate_similarity(
-            encoder, data.splits[split], data=str(data.path), split=split, metrics=metrics, show_progress=show_progress
+            encoder,
+            data.splits[split],
+            data=str(data.path),
+            split=split,
+            metrics=metrics,
+            show_progress=show_progress,
+            keep_vectors=keep_vectors,
         )
 
 

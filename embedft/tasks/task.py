@@ -68,7 +68,15 @@ class Task(Protocol):
         ...
 
     def evaluate(
-        self, encoder: Encoder, data: Any, split: str, metrics: Sequence[str], *, show_progress: bool, **options: Any
+        self,
+        encoder: Encoder,
+        data: Any,
+        split: str,
+        metrics: Sequence[str],
+        *,
+        show_progress: bool,
+        keep_vectors: bool = False,
+        **options: Any,
     ) -> Evaluation:
         """The scores of an encoder on a split."""
         ...

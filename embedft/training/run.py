@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedft.artifacts import disk_errors, write_json
+from embedft.artifacts import disk_errors
 from embedft.config import HeadConfig, RunConfig
 from embedft.data import Leak
 from embedft.data.general import read_general
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
-from embedft.evaluation import Comparison, Evaluation, compare
+from embedft.evaluation import Comparison, Evaluation, compare, comparison_dict
+from embedft.evaluation.records import write_record
 from embedft.tasks import Task, get_task
 from embedft.training import headed
 from embedft.training.fit import fit
@@ -69,17 +70,6 @@ class TrainResult:
             **({"anchor": self.anchor} if self.anchor else {}),
             "evaluation": comparison_dict(self.evaluation, self.against, self.comparison),
         }
-
-
-def comparison_dict(
-    evaluation: Evaluation, against: Evaluation | None, comparison: dict[str, Comparison]
-) -> dict[str, Any]:
-    """The JSON shape of an evaluation with what it was compared against, if anything."""
-    answer = evaluation.as_dict()
-    if against is not None:
-        answer["against"] = {"model": against.model, "metrics": against.metrics}
-        answer["comparison"] = {name: value.as_dict() for name, value in comparison.items()}
-    return answer
 
 
 def train(
@@ -300,11 +290,10 @@ def _judge(job: Job, start: float) -> TrainResult:
     )
     wait()
     if is_main():
-        evaluation.write_per_query(directory.per_query, against)
         if job.task.headed:
             headed.write_confusion(evaluation, directory.confusion)
         answer = result.as_dict()
-        write_json(directory.metrics, answer["evaluation"])
+        write_record(directory.path, answer["evaluation"], evaluation, against)
         directory.update(status="finished", seconds=answer["seconds"], fingerprint=tuned.fingerprint)
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
     return result

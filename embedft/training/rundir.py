@@ -34,6 +34,7 @@ class RunDirectory:
         self.log = path / "train_log.jsonl"
         self.metrics = path / "metrics.json"
         self.per_query = path / "per_query.parquet"
+        self.ranking = path / "ranking.parquet"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -79,7 +80,7 @@ class RunDirectory:
         write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config, **record})
         for folder in (self.checkpoints, self.head, self.path / "trackers"):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.log, self.metrics, self.per_query, self.negatives, self.confusion):
+        for file in (self.log, self.metrics, self.per_query, self.ranking, self.negatives, self.confusion):
             file.unlink(missing_ok=True)
 
     def require_startable(self, *, force: bool) -> None:

@@ -55,7 +55,7 @@ def test_a_run_keeps_its_evidence(finished):
     log = [json.loads(line) for line in (finished.run / "train_log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [3, 6, 9, 12]
     assert sorted(path.name for path in finished.run.iterdir() if not path.name.startswith(".")) == [
-        "metrics.json", "model", "per_query.parquet", "run.json", "train_log.jsonl",
+        "metrics.json", "model", "per_query.parquet", "ranking.parquet", "run.json", "train_log.jsonl",
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from embedft.artifacts import sync_tree
 from embedft.config import RunConfig
 from embedft.encoder import Encoder, Vectors, write_folder
 from embedft.errors import ConfigError
-from embedft.evaluation import Evaluation, compare
+from embedft.evaluation import Evaluation, compare, comparison_dict
 from embedft.heads.frozen import quick_head
 from embedft.training import headed
 from embedft.training.fit import CROSS_ENTROPY, make_trainer
@@ -31,7 +31,7 @@ from embedft.training.job import Job, open_base
 from embedft.training.mining.mined import with_negatives
 from embedft.training.planning.workload import Batch
 from embedft.training.queries.query_only import is_query_only
-from embedft.training.run import check, comparison_dict, open_job
+from embedft.training.run import check, open_job
 from embedft.training.rundir import RunDirectory
 from embedft.training.trainer import RunCallback
 
