@@ -16,18 +16,19 @@ import pyarrow.parquet as pq
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation.calibration import auroc, expected_calibration_error, reliability
-from embedft.evaluation.comparison import Comparison, compare_scores, verdict_of
+from embedft.evaluation.comparison import Comparison, compare_answers, compare_resampled
 from embedft.evaluation.digest import digest_of_texts
 from embedft.evaluation.evaluation import heading
+from embedft.evaluation.significance import RANDOMIZATION
 from embedft.evaluation.tally import (
     LOWER_IS_BETTER,
     STATISTICS,
     Tally,
-    difference_intervals,
     f_score,
     intervals,
     p_values,
     ratio,
+    resampled_differences,
     tally,
 )
 from embedft.evaluation.vectors import Vectors
@@ -299,10 +300,10 @@ class ClassificationEvaluation:
     def compare(self, against: ClassificationEvaluation, *, seed: int = 0) -> dict[str, Comparison]:
         """Statistic -> how this model differs from another on the same texts.
 
-        Intervals are of the difference, both models on the same resampled texts; the p-value is of a paired
-        randomisation test that exchanges the two models' answers text by text. A text is won by the model that alone
-        predicts it right; for ``nll`` and ``brier`` and calibration, where less is better, a smaller value is
-        "better".
+        Intervals are of the difference, both models on the same resampled texts. The p-value of ``accuracy`` and
+        ``oos_recall`` is of McNemar's exact test; of the others, of a paired randomisation test that exchanges the two
+        models' answers text by text. A text is won by the model that alone predicts it right; for ``nll`` and ``brier``
+        and calibration, where less is better, a smaller value is "better".
 
         Raises:
             DataError: the two did not judge the same texts by the same classes.
@@ -314,21 +315,22 @@ class ClassificationEvaluation:
                 hint="evaluate both on the same data and split, with heads trained on the same labels.",
             )
         shared = tuple(name for name in self.names if name in against.names)
-        ends = difference_intervals(self.tally, against.tally, shared, seed=seed)
-        chance = p_values(self.tally, against.tally, shared, seed=seed)
-        wins = int((self.correct & ~against.correct).sum())
-        losses = int((~self.correct & against.correct).sum())
+        summed = tuple(name for name in shared if name != "accuracy")
+        resampled = resampled_differences(self.tally, against.tally, summed, seed=seed)
+        chance = p_values(self.tally, against.tally, summed, seed=seed)
+        gains = self.correct.astype(np.float64) - against.correct
         own, other, found = self.metrics, against.metrics, {}
         for name in shared:
-            low, high = ends[name]
-            lower = name in LOWER_IS_BETTER
-            verdict = verdict_of(chance[name], *((-high, -low) if lower else (low, high)))
-            found[name] = Comparison(
-                own[name] - other[name], low, high, chance[name], wins, losses, self.count - wins - losses, verdict
-            )
+            if name == "accuracy":
+                found[name] = compare_answers(self.correct, against.correct, seed=seed)
+                continue
+            difference, lower = own[name] - other[name], name in LOWER_IS_BETTER
+            tests = {RANDOMIZATION: chance[name]}
+            found[name] = compare_resampled(difference, resampled[name], gains, tests, lower_is_better=lower)
         if OUT_OF_SCOPE in own and OUT_OF_SCOPE in other:
-            told = [one._answers()["correct"][self.count :].astype(np.float64) for one in (self, against)]
-            found[OUT_OF_SCOPE] = compare_scores(*told, seed=seed)
+            found[OUT_OF_SCOPE] = compare_answers(
+                *(one._answers()["correct"][self.count :] for one in (self, against)), seed=seed
+            )
         return found
 
 

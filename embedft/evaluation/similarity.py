@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,28 @@ import pyarrow.parquet as pq
 
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError, DataError
-from embedft.evaluation.comparison import Comparison, verdict_of
+from embedft.evaluation.comparison import Comparison, compare_resampled
 from embedft.evaluation.digest import digest_of_pairs
 from embedft.evaluation.evaluation import heading
-from embedft.evaluation.significance import BLOCK_CELLS, ROUNDS
+from embedft.evaluation.significance import (
+    RANDOMIZATION,
+    ROUNDING,
+    ROUNDS,
+    STEIGER,
+    WILLIAMS,
+    Kind,
+    checked,
+    exchanged_correlations,
+    percentile_interval,
+    resampled_correlations,
+    steiger_p_value,
+    williams_p_value,
+)
 from embedft.evaluation.vectors import Vectors
 
 Floats = npt.NDArray[np.float64]
 MIN_PAIRS = 3
+FEWEST_FOR_WILLIAMS = 4
 
 
 def _ranks(values: Floats) -> Floats:
@@ -94,12 +108,13 @@ class SimilarityEvaluation:
         return {name: float(STATISTICS[name](self.cosines, self.scores)) for name in self.names}
 
     def intervals(self, *, seed: int = 0) -> dict[str, tuple[float, float]]:
-        """Statistic -> 95 % percentile bootstrap interval over the pairs."""
-        found: dict[str, list[Floats]] = {name: [] for name in self.names}
-        for rows in _resamples(self.count, seed):
-            for name in self.names:
-                found[name].append(STATISTICS[name](self.cosines[rows], self.scores[rows]))
-        return {name: _interval(values) for name, values in found.items()}
+        """Statistic -> 95 % bootstrap interval over the pairs."""
+        found = {}
+        for name in self.names:
+            values = self._resampled(name, [self.cosines], seed)
+            low, high = percentile_interval(values[0], count=self.count)
+            found[name] = (float(low), float(high))
+        return found
 
     def worst(self, count: int = 10) -> list[dict[str, Any]]:
         """The pairs whose rank by cosine is farthest from their rank by score, the worst first."""
@@ -140,10 +155,11 @@ class SimilarityEvaluation:
     def compare(self, against: SimilarityEvaluation, *, seed: int = 0) -> dict[str, Comparison]:
         """Statistic -> how this model differs from another on the same pairs.
 
-        Intervals are of the difference, both models on the same resampled pairs. The p-value is of a paired
-        randomisation test that exchanges the two models' cosines pair by pair, as ranks for Spearman and standardised
-        for Pearson, so that the models' different scales do not matter. A pair is won by the model that ranks it
-        nearer to its rank by score.
+        Intervals are of the difference, both models on the same resampled pairs. The p-value that counts is of a
+        paired randomisation test that exchanges the two models' cosines pair by pair, as ranks for Spearman and
+        standardised for Pearson, so that the models' different scales do not matter. Williams's and Steiger's tests of
+        two correlations with the same scores stand beside it. A pair is won by the model that ranks it nearer to its
+        rank by score.
 
         Raises:
             DataError: the two did not score the same pairs.
@@ -154,61 +170,35 @@ class SimilarityEvaluation:
                 hint="evaluate both on the same data and split.",
             )
         shared = [name for name in self.names if name in against.names]
-        differences: dict[str, list[Floats]] = {name: [] for name in shared}
-        for rows in _resamples(self.count, seed):
-            for name in shared:
-                of = STATISTICS[name]
-                gold = self.scores[rows]
-                differences[name].append(of(self.cosines[rows], gold) - of(against.cosines[rows], gold))
         gold_ranks = _ranks(self.scores)
         gains = np.abs(_ranks(against.cosines) - gold_ranks) - np.abs(_ranks(self.cosines) - gold_ranks)
-        wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-        found = {}
+        own, other, found = self.metrics, against.metrics, {}
         for name in shared:
-            difference = self.metrics[name] - against.metrics[name]
-            low, high = _interval(differences[name])
-            p_value = self._p_value(against, name, seed)
-            verdict = verdict_of(p_value, low, high)
-            ties = self.count - wins - losses
-            found[name] = Comparison(difference, low, high, p_value, wins, losses, ties, verdict)
+            first, second = self._resampled(name, [self.cosines, against.cosines], seed)
+            tests = self._p_values(against, name, seed)
+            found[name] = compare_resampled(own[name] - other[name], first - second, gains, tests)
         return found
 
-    def _p_value(self, against: SimilarityEvaluation, name: str, seed: int) -> float:
-        own, other = (_comparable(values, name) for values in (self.cosines, against.cosines))
+    def _resampled(self, name: str, systems: list[Floats], seed: int) -> Floats:
+        return resampled_correlations(cast(Kind, name), self.scores, np.stack(systems), seed=seed)
+
+    def _p_values(self, against: SimilarityEvaluation, name: str, seed: int) -> dict[str, float]:
         of = STATISTICS[name]
-        observed = abs(float(of(own, self.scores) - of(other, self.scores))) * (1 - 1e-12)
-        rng = np.random.default_rng(seed)
-        extreme = 0
-        for size in _blocks(self.count):
-            swapped = rng.integers(0, 2, (size, self.count), dtype=np.int8) > 0
-            first, second = np.where(swapped, other, own), np.where(swapped, own, other)
-            gold = np.broadcast_to(self.scores, first.shape)
-            extreme += int((np.abs(of(first, gold) - of(second, gold)) >= observed).sum())
-        return (extreme + 1) / (ROUNDS + 1)
+        first, second = float(of(self.cosines, self.scores)), float(of(against.cosines, self.scores))
+        own, other = (_comparable(values, name) for values in (self.cosines, against.cosines))
+        one, two = exchanged_correlations(cast(Kind, name), self.scores, own, other, seed=seed)
+        extreme = int((np.abs(one - two) >= abs(first - second) - ROUNDING).sum())
+        tests = {RANDOMIZATION: (extreme + 1) / (ROUNDS + 1)}
+        if self.count >= FEWEST_FOR_WILLIAMS:
+            between = float(of(self.cosines, against.cosines))
+            tests[WILLIAMS] = williams_p_value(first, second, between, self.count)
+            tests[STEIGER] = steiger_p_value(first, second, between, self.count)
+        return tests
 
 
 def _comparable(values: Floats, name: str) -> Floats:
     values = _ranks(values) if name == "spearman" else values
     return np.asarray((values - values.mean()) / (values.std() or 1.0), np.float64)
-
-
-def _blocks(count: int) -> Iterator[int]:
-    # Several arrays of this size stand at once.
-    size = max(min(ROUNDS, BLOCK_CELLS // 4 // max(count, 1)), 1)
-    for start in range(0, ROUNDS, size):
-        yield min(size, ROUNDS - start)
-
-
-def _resamples(count: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows drawn with replacement, (block, count)."""
-    rng = np.random.default_rng(seed)
-    for size in _blocks(count):
-        yield rng.integers(0, count, (size, count))
-
-
-def _interval(values: list[Floats]) -> tuple[float, float]:
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def evaluate_similarity(
@@ -234,7 +224,7 @@ def evaluate_similarity(
 
     Raises:
         ConfigError: an unknown metric.
-        DataError: fewer than three pairs, or all have one score.
+        DataError: fewer than three pairs, or all have one score, or the encoder's vectors are no numbers.
     """
     check_statistics(metrics)
     scores = pairs["score"].to_numpy().astype(np.float64)
@@ -249,7 +239,7 @@ def evaluate_similarity(
     vectors = encoded.astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     rows = [np.fromiter((distinct[text] for text in side), np.int64, len(side)) for side in (left, right)]
-    cosines = (vectors[rows[0]] * vectors[rows[1]]).sum(1)
+    cosines = checked((vectors[rows[0]] * vectors[rows[1]]).sum(1), of="cosines", unit="pair")
     texts = list(zip(left, right, strict=True))
     return SimilarityEvaluation(
         encoder.name,

@@ -6,7 +6,7 @@ a sparse row. So a thousand resamples, or exchanges of two models' answers, are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.calibration import BINS, bins_of
-from embedft.evaluation.significance import BLOCK_CELLS, ROUNDS
+from embedft.evaluation.significance import ROUNDING, ROUNDS, exchanges, percentile_interval, resampled_weights
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -131,64 +131,39 @@ STATISTICS: dict[str, Callable[[Sums], Floats]] = {
 LOWER_IS_BETTER = frozenset(("ece", "nll", "brier"))
 
 
-def _blocks(count: int) -> Iterator[int]:
-    size = max(min(ROUNDS, BLOCK_CELLS // 4 // max(count, 1)), 1)
-    for start in range(0, ROUNDS, size):
-        yield min(size, ROUNDS - start)
-
-
-def _resamples(count: int, seed: int) -> Iterator[Floats]:
-    """How often each text is drawn, with replacement, (block, count)."""
-    rng = np.random.default_rng(seed)
-    for size in _blocks(count):
-        drawn = rng.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
-        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
-
-
-def _ends(values: list[Floats]) -> tuple[float, float]:
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def intervals(own: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Statistic -> 95 % percentile bootstrap interval over the texts."""
-    found: dict[str, list[Floats]] = {name: [] for name in names}
-    for weights in _resamples(own.rows.shape[0], seed):
-        sums = own.sums(weights)
-        for name in names:
-            found[name].append(STATISTICS[name](sums))
-    return {name: _ends(values) for name, values in found.items()}
+    """Statistic -> 95 % bootstrap interval over the texts."""
+    count = own.rows.shape[0]
+    drawn = (own.sums(weights) for weights in resampled_weights(count, seed=seed))
+    values = _joined({name: STATISTICS[name](sums) for name in names} for sums in drawn)
+    ends = {name: percentile_interval(values[name], count=count) for name in names}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
-def difference_intervals(
-    own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Statistic -> 95 % bootstrap interval of (own - other), both on the same resampled texts."""
-    found: dict[str, list[Floats]] = {name: [] for name in names}
-    for weights in _resamples(own.rows.shape[0], seed):
-        first, second = own.sums(weights), other.sums(weights)
-        for name in names:
-            found[name].append(STATISTICS[name](first) - STATISTICS[name](second))
-    return {name: _ends(values) for name, values in found.items()}
+def resampled_differences(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, Floats]:
+    """Statistic -> (own - other) on resampled texts, the same ones for both; (rounds,)."""
+    drawn = ((own.sums(weights), other.sums(weights)) for weights in resampled_weights(own.rows.shape[0], seed=seed))
+    return _joined({name: STATISTICS[name](one) - STATISTICS[name](two) for name in names} for one, two in drawn)
 
 
 def p_values(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, float]:
     """Statistic -> two-sided p-value of the paired randomisation test that exchanges the two answers text by text."""
-    count = own.rows.shape[0]
     change = (other.rows - own.rows).tocsr()
-    moved = np.flatnonzero(np.diff(change.indptr))  # texts without a difference change nothing
-    change = change[moved]
+    change = change[np.flatnonzero(np.diff(change.indptr))]  # texts without a difference change nothing
     first, second = np.asarray(own.rows.sum(0)).ravel(), np.asarray(other.rows.sum(0)).ravel()
     observed = {
-        name: abs(float(STATISTICS[name](own.split(first)) - STATISTICS[name](other.split(second)))) - 1e-12
+        name: abs(float(STATISTICS[name](own.split(first)) - STATISTICS[name](other.split(second)))) - ROUNDING
         for name in names
     }
     extreme = dict.fromkeys(names, 0)
-    rng = np.random.default_rng(seed)
-    for size in _blocks(count):
-        exchanged = rng.integers(0, 2, (len(moved), size), dtype=np.int8).astype(np.float64)
-        shift = np.asarray(change.T @ exchanged).T if len(moved) else np.zeros((size, len(first)))
+    for exchanged in exchanges(change.shape[0], seed=seed):
+        shift = np.asarray(change.T @ exchanged.T.astype(np.float64)).T
         one, two = own.split(first + shift), other.split(second - shift)
         for name in names:
             extreme[name] += int((np.abs(STATISTICS[name](one) - STATISTICS[name](two)) >= observed[name]).sum())
     return {name: (extreme[name] + 1) / (ROUNDS + 1) for name in names}
+
+
+def _joined(blocks: Iterable[dict[str, Floats]]) -> dict[str, Floats]:
+    found = list(blocks)
+    return {name: np.concatenate([block[name] for block in found]) for name in found[0]}

@@ -1,0 +1,133 @@
+"""How small a difference this many queries can show, and how many would show a smaller one.
+
+The power is that of Student's paired t-test, by the noncentral t distribution; the randomisation test has the same to a
+percent (benchmarks/coverage.py). The standard deviation of the differences is taken from the comparison at hand, so the
+answer holds for two systems that differ as much query by query.
+"""
+
+from __future__ import annotations
+
+import math
+
+from embedft.errors import ConfigError
+
+ALPHA = 0.05
+POWER = 0.8
+# Beyond this shift a significant difference of the wrong sign is rarer than 1e-9, and its series fails.
+WRONG_SIGN = 5.0
+MOST_QUERIES = 1_000_000_000
+
+
+def power_of(difference: float, deviation: float, count: int, *, alpha: float = ALPHA) -> float:
+    """The chance that a true difference is found significant, two-sided.
+
+    Args:
+        difference: true mean difference.
+        deviation: standard deviation of the differences of the queries, above 0.
+        count: queries, at least two.
+        alpha: false alarm rate.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+    _check(deviation, alpha=alpha, count=count)
+    return _power(abs(difference) / deviation * math.sqrt(count), count, alpha)
+
+
+def detectable_difference(count: int, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> float:
+    """The smallest true difference that is found with this power.
+
+    Args:
+        count: queries, at least two.
+        deviation: standard deviation of the differences of the queries, above 0.
+        alpha: false alarm rate.
+        power: chance to find it, above ``alpha``.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+    from scipy.optimize import brentq
+
+    _check(deviation, alpha=alpha, power=power, count=count)
+    high = 1.0
+    while _power(high, count, alpha) < power:
+        high *= 2
+    shift = float(brentq(lambda shift: _power(shift, count, alpha) - power, 0.0, high))
+    return deviation * shift / math.sqrt(count)
+
+
+def queries_needed(difference: float, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> int:
+    """The fewest queries with which a true difference is found with this power.
+
+    Args:
+        difference: true mean difference, not 0.
+        deviation: standard deviation of the differences of the queries, above 0.
+        alpha: false alarm rate.
+        power: chance to find it, above ``alpha``.
+
+    Raises:
+        ConfigError: a number is out of its range, or a billion queries were too few.
+    """
+    _check(deviation, alpha=alpha, power=power)
+    high = 2
+    while power_of(difference, deviation, high, alpha=alpha) < power:
+        high *= 2
+        if high > MOST_QUERIES:
+            raise ConfigError(
+                f"a difference of {difference} is not found with {MOST_QUERIES:,} queries.",
+                hint="ask for a larger one.",
+            )
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = power_of(difference, deviation, max(middle, 2), alpha=alpha) >= power
+        low, high = (low, middle) if enough else (middle, high)
+    return max(high, 2)
+
+
+def detectable_sentence(
+    detectable: float | None, count: int, *, unit: str = "queries", difference: float | None = None
+) -> str:
+    """What this many queries could show, for people.
+
+    Args:
+        detectable: of `detectable_difference`; None where it is not known.
+        count: queries.
+        unit: what they are, in the plural.
+        difference: what was found, to say how many queries would make sure of it.
+    """
+    if detectable is None:
+        return f"With {count:,} {unit} that all differ alike, how small a difference could be seen is not known."
+    chance = f"{100 * POWER:.0f} % power at p < {ALPHA}"
+    said = f"With {count:,} {unit} you could see a difference of {detectable:.2g} ({chance})"
+    if difference is None or not 0 < abs(difference) < detectable:
+        return f"{said}."
+    needed = math.ceil(count * (detectable / difference) ** 2)
+    return f"{said}; to be as sure of {abs(difference):.2g}, about {_two_digits(needed):,} {unit}."
+
+
+def _power(shift: float, count: int, alpha: float) -> float:
+    """Of a true mean that is ``shift`` standard errors from 0."""
+    from scipy.special import nctdtr, stdtrit
+
+    critical = stdtrit(count - 1, 1 - alpha / 2)
+    found = 1 - nctdtr(count - 1, shift, critical)
+    if shift <= WRONG_SIGN:
+        found += nctdtr(count - 1, shift, -critical)
+    return float(found)
+
+
+def _two_digits(number: int) -> int:
+    size = int(10 ** max(len(str(number)) - 2, 0))
+    return -(-number // size) * size
+
+
+def _check(deviation: float, *, alpha: float, power: float | None = None, count: int | None = None) -> None:
+    if not deviation > 0 or not math.isfinite(deviation):
+        raise ConfigError(f"a standard deviation of {deviation} says nothing.", hint="it must be above 0.")
+    if not 0 < alpha < 1 or (power is not None and not alpha < power < 1):
+        raise ConfigError(
+            f"alpha {alpha} and power {power} are no rates.", hint="alpha is above 0, power above alpha, both under 1."
+        )
+    if count is not None and count < 2:
+        raise ConfigError(f"{count} queries have no spread.", hint="at least two are needed.")
