@@ -1,7 +1,8 @@
 """Ranking metrics for all cut-offs from one ranking, as pure functions on arrays.
 
-Every kernel takes ``gains``, (queries, depth): the grade of the document at each rank, 0 where it is not relevant or
-not judged. Definitions are those of trec_eval; nDCG has linear gain (Järvelin and Kekäläinen 2002).
+Every kernel takes a `Judged`: the relevant documents that were found, with query, rank and grade. They are few beside
+all that was ranked, and ordered by rank, so that a cut-off is a slice of them. Definitions are those of trec_eval; nDCG
+has linear gain (Järvelin and Kekäläinen 2002).
 """
 
 from __future__ import annotations
@@ -9,14 +10,62 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from embedft.errors import ConfigError
 
-Grades = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
+# numpy orders numbers of 16 bits by counting them, twenty times faster than it compares longer ones.
+COUNTED = 1 << 16
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Relevant documents in their places, those nearest to the top first.
+
+    Attributes:
+        queries: (n,), the query of each.
+        ranks: (n,), from 0, ascending.
+        grades: (n,), above 0.
+        before: (n,), how many of the same query stand before it.
+    """
+
+    queries: Integers
+    ranks: Integers
+    grades: Integers
+    before: Integers
+
+    @classmethod
+    def of(cls, queries: Integers, ranks: Integers, grades: Integers, counts: Integers) -> Placed:
+        """What is given query by query, ranks ascending, (n,) each; ``counts`` says how many a query has."""
+        before = np.arange(len(queries)) - np.repeat(counts.cumsum() - counts, counts)
+        small = len(ranks) > 0 and int(ranks.max()) < COUNTED
+        order = np.argsort(ranks.astype(np.uint16) if small else ranks, kind="stable")
+        return cls(queries[order], ranks[order], grades[order], before[order])
+
+    def count(self, k: int, queries: int) -> Integers:
+        """How many of the first ``k`` ranks of each query they fill, (queries,)."""
+        return np.bincount(self.queries[: self._within(k)], minlength=queries)
+
+    def total(self, values: Scores, k: int, queries: int) -> Scores:
+        """The sum of their values in the first ``k`` ranks of each query, (queries,).
+
+        Added from the top, so that a score does not depend on the other queries, nor on the other cut-offs.
+        """
+        end = self._within(k)
+        return np.asarray(np.bincount(self.queries[:end], values[:end], minlength=queries), np.float64)
+
+    @cached_property
+    def discounted(self) -> Scores:
+        """What each adds to the cumulative gain: grade / log2(rank + 1), ranks from 1; (n,)."""
+        return np.asarray(self.grades / np.log2(self.ranks + 2))
+
+    def _within(self, k: int) -> int:
+        return int(np.searchsorted(self.ranks, k))
 
 
 @dataclass(frozen=True)
@@ -24,48 +73,67 @@ class Judged:
     """What the kernels need of a ranking and its judgments.
 
     Attributes:
-        gains: (queries, depth), the grade at each rank, 0 where not relevant.
+        found: the relevant documents of the ranking.
+        ideal: all relevant documents, in the order of the highest gain.
         relevant: (queries,), how many documents are relevant, at least 1.
-        ideal: (queries, deepest), the grades of the relevant documents, highest first, padded with 0.
+        depth: of the ranking.
     """
 
-    gains: Grades
-    relevant: Grades
-    ideal: Grades
+    found: Placed
+    ideal: Placed
+    relevant: Integers
+    depth: int
+
+    @property
+    def queries(self) -> int:
+        """How many they are."""
+        return len(self.relevant)
+
+    @cached_property
+    def gains(self) -> Integers:
+        """(queries, depth), the grade at each rank, 0 where it is not relevant or not judged."""
+        gains = np.zeros((self.queries, self.depth), np.int64)
+        gains[self.found.queries, self.found.ranks] = self.found.grades
+        return gains
+
+    @cached_property
+    def first(self) -> Integers:
+        """(queries,), rank of the first relevant document, from 0; ``depth`` where none was found."""
+        first = np.full(self.queries, self.depth, np.int64)
+        top = self.found.before == 0
+        first[self.found.queries[top]] = self.found.ranks[top]
+        return first
+
+    @cached_property
+    def precisions(self) -> Scores:
+        """The precision at the rank of each document that was found."""
+        return np.asarray((self.found.before + 1) / (self.found.ranks + 1))
 
 
 def reciprocal_rank(judged: Judged, k: int) -> Scores:
     """1 / rank of the first relevant document among the first k, else 0; its mean is MRR@k."""
-    hits = judged.gains[:, :k] > 0
-    first = hits.argmax(axis=1)
-    return np.where(hits.any(axis=1), 1.0 / (first + 1), 0.0)
+    return np.where(judged.first < min(k, judged.depth), 1.0 / (judged.first + 1), 0.0)
 
 
 def recall(judged: Judged, k: int) -> Scores:
     """Share of the relevant documents that are among the first k."""
-    return np.asarray((judged.gains[:, :k] > 0).sum(axis=1) / judged.relevant)
+    return np.asarray(judged.found.count(k, judged.queries) / judged.relevant)
 
 
 def precision(judged: Judged, k: int) -> Scores:
     """Share of the first k ranks that hold a relevant document; ranks beyond the corpus count as misses."""
-    return np.asarray((judged.gains[:, :k] > 0).sum(axis=1) / k)
+    return np.asarray(judged.found.count(k, judged.queries) / k)
 
 
 def average_precision(judged: Judged, k: int) -> Scores:
     """Sum of the precisions at the ranks of relevant documents among the first k, over all relevant documents."""
-    hits = judged.gains[:, :k] > 0
-    precisions = hits.cumsum(axis=1) / np.arange(1, hits.shape[1] + 1)
-    return np.asarray((precisions * hits).sum(axis=1) / judged.relevant)
+    return np.asarray(judged.found.total(judged.precisions, k, judged.queries) / judged.relevant)
 
 
 def ndcg(judged: Judged, k: int) -> Scores:
     """Discounted cumulative gain of the first k, sum of grade / log2(rank + 1), over that of the ideal order."""
-    return _dcg(judged.gains[:, :k]) / _dcg(judged.ideal[:, :k])
-
-
-def _dcg(gains: Grades) -> Scores:
-    discounts = 1.0 / np.log2(np.arange(2, gains.shape[1] + 2))
-    return np.asarray(gains @ discounts, dtype=np.float64)
+    found, ideal = (placed.total(placed.discounted, k, judged.queries) for placed in (judged.found, judged.ideal))
+    return np.asarray(found / ideal)
 
 
 KERNELS: dict[str, Callable[[Judged, int], Scores]] = {

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedft.errors import DataError
-from embedft.evaluation.metrics import Grades, Judged
-from embedft.index.exact import exact_search
+from embedft.evaluation.judgments import NO_DOCUMENT, Judgments
+from embedft.evaluation.metrics import Judged
+from embedft.index.exact import Rows, exact_search
 
 Floats = npt.NDArray[np.float32]
-NO_DOCUMENT = -1
+Numbers = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -30,53 +33,45 @@ class Ranking:
         document_ids: all documents, ascending.
         rows: (queries, depth), positions in ``document_ids``; -1 where a query has fewer documents.
         scores: (queries, depth), descending.
+
+    Raises:
+        DataError: a score is no number.
     """
 
     query_ids: list[str]
     document_ids: list[str]
     rows: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.floating]
+    scores: Numbers
 
-    def judge(self, qrels: pa.Table) -> Judged:
-        """The grades along the ranking; qrels of documents outside it count as relevant and not found.
+    def __post_init__(self) -> None:
+        faulty = np.isnan(self.scores)
+        if faulty.any():
+            query, place = np.argwhere(faulty)[0].tolist()
+            row = int(self.rows[query, place])
+            document = "none" if row == NO_DOCUMENT else repr(self.document_ids[row])
+            raise DataError(
+                f"query {self.query_ids[query]!r}: the score of document {document} is NaN; expected a number.",
+                hint="look for NaN in the run, or in the vectors: a diverged training makes such.",
+            )
+
+    def judge(self, qrels: pa.Table | Judgments) -> Judged:
+        """The relevant documents along the ranking; those outside it count as relevant and not found.
+
+        Args:
+            qrels: columns query_id, corpus_id, grade; or the `Judgments` of these queries and documents, which spare
+                looking up their ids again.
 
         Raises:
-            DataError: a query has no relevant document in ``qrels``.
+            DataError: there is no query, a query has no relevant document in ``qrels``, or the `Judgments` are of
+                others.
         """
-        query_row = {query: row for row, query in enumerate(self.query_ids)}
-        document_row = {document: row for row, document in enumerate(self.document_ids)}
-        table = qrels.select(["query_id", "corpus_id", "grade"]).to_pydict()
-        judged = [
-            (query_row[query], document_row.get(document, NO_DOCUMENT), grade)
-            for query, document, grade in zip(*table.values(), strict=True)
-            if grade > 0 and query in query_row
-        ]
-        queries, documents, grades = np.array(judged, dtype=np.int64).reshape(-1, 3).T
-        relevant = np.bincount(queries, minlength=len(self.query_ids))
-        if (relevant == 0).any():
-            query = self.query_ids[int(np.flatnonzero(relevant == 0)[0])]
-            raise DataError(f"query {query!r} has no relevant document in the qrels.", hint="rank judged queries only.")
-        return Judged(self._gains(queries, documents, grades), relevant, _ideal(queries, grades, relevant))
-
-    def _gains(self, queries: Grades, documents: Grades, grades: Grades) -> Grades:
-        # One number for each (query, document), so that all look-ups are one binary search.
-        width = len(self.document_ids) + 1
-        keys = queries * width + documents + 1
-        order = np.argsort(keys)
-        keys, grades = keys[order], grades[order]
-        wanted = np.arange(len(self.query_ids))[:, None] * width + self.rows + 1
-        found = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-        return np.where((keys[found] == wanted) & (self.rows != NO_DOCUMENT), grades[found], 0)
-
-
-def _ideal(queries: Grades, grades: Grades, relevant: Grades) -> Grades:
-    """(queries, deepest), the grades of each query, highest first, padded with 0."""
-    order = np.lexsort((-grades, queries))
-    starts = np.concatenate(([0], relevant.cumsum()[:-1]))
-    ranks = np.arange(len(queries)) - starts[queries[order]]
-    ideal = np.zeros((len(relevant), int(relevant.max())), dtype=np.int64)
-    ideal[queries[order], ranks] = grades[order]
-    return ideal
+        if isinstance(qrels, pa.Table):
+            return Judgments.of(qrels, self.query_ids, self.document_ids).judge(self.rows)
+        for own, others in ((self.query_ids, qrels.query_ids), (self.document_ids, qrels.document_ids)):
+            if own is not others and own != others:
+                raise DataError("the judgments are of other queries or documents than the ranking.",
+                                hint="make them of its query_ids and document_ids.")  # fmt: skip
+        return qrels.judge(self.rows)
 
 
 def rank(query_ids: list[str], queries: Floats, document_ids: list[str], documents: Floats, depth: int) -> Ranking:
@@ -86,23 +81,78 @@ def rank(query_ids: list[str], queries: Floats, document_ids: list[str], documen
         query_ids: (n,).
         queries: (n, dim) unit vectors.
         document_ids: (m,), in any order.
-        documents: (m, dim) unit vectors.
+        documents: (m, dim) unit vectors; not copied.
         depth: how deep the ranking goes; less where the corpus is smaller.
+
+    Raises:
+        DataError: a vector holds NaN or an infinity.
     """
-    order = np.argsort(np.array(document_ids, dtype=object), kind="stable")
-    scores, rows = exact_search(queries, documents[order], depth)
-    return Ranking(query_ids, [document_ids[row] for row in order], rows, scores)
+    _require_finite("query", query_ids, queries)
+    _require_finite("document", document_ids, documents)
+    order = pc.sort_indices(pa.array(document_ids, pa.string())).to_numpy().astype(np.int64)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    scores, rows = _settled(queries, documents, depth, place)
+    return Ranking(query_ids, [document_ids[row] for row in order.tolist()], rows, scores)
+
+
+def _require_finite(kind: str, ids: list[str], vectors: Floats) -> None:
+    # One number tells of all of them: a sum over anything else than finite numbers is not finite.
+    if np.isfinite(vectors.sum(dtype=np.float64)):
+        return
+    row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+    raise DataError(
+        f"the vector of {kind} {ids[row]!r} holds numbers that are not finite.",
+        hint="look at the model; a diverged training makes such vectors.",
+    )
+
+
+def _settled(queries: Floats, documents: Floats, depth: int, place: Rows) -> tuple[Floats, Rows]:
+    """Scores and places, (n, depth), equal scores by place, also where they reach beyond ``depth``.
+
+    Exact search orders equal scores by row. Where such stand on both sides of the cut, those before it need not be the
+    first by place, and the search goes deeper until all of them are there.
+    """
+    found, rows = exact_search(queries, documents, depth + 1)
+    scores, places = _by_place(found, place[rows])
+    scores, places = scores[:, :depth], places[:, :depth]
+    deepest = depth + 1
+    cut = np.flatnonzero(found[:, -2] == found[:, -1]) if found.shape[1] > depth else np.empty(0, np.int64)
+    while len(cut):
+        deepest = min(2 * deepest, len(documents))
+        found, rows = exact_search(queries[cut], documents, deepest)
+        deeper = _by_place(found, place[rows])
+        scores[cut], places[cut] = deeper[0][:, :depth], deeper[1][:, :depth]
+        cut = cut[found[:, depth - 1] == found[:, -1]] if deepest < len(documents) else cut[:0]
+    return scores, places
+
+
+def _by_place(scores: Floats, places: Rows) -> tuple[Floats, Rows]:
+    """Both, with equal scores of a query by place; few queries have some."""
+    tied = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1))
+    order = np.lexsort((places[tied], -scores[tied]))
+    places[tied] = np.take_along_axis(places[tied], order, axis=1)
+    return scores, places
 
 
 def ranking_of_run(run: Mapping[str, Mapping[str, float]]) -> Ranking:
-    """The ranking of a run, query id -> document id -> score, as retrieval tools exchange them."""
-    document_ids = sorted({document for hits in run.values() for document in hits})
-    row_of = {document: row for row, document in enumerate(document_ids)}
-    depth = max(map(len, run.values()), default=0)
-    rows = np.full((len(run), depth), NO_DOCUMENT, dtype=np.int64)
-    scores = np.full((len(run), depth), -np.inf)
-    for index, hits in enumerate(run.values()):
-        ordered = sorted(hits.items(), key=lambda hit: (-hit[1], hit[0]))
-        rows[index, : len(ordered)] = [row_of[document] for document, _ in ordered]
-        scores[index, : len(ordered)] = [score for _, score in ordered]
-    return Ranking(list(run), document_ids, rows, scores)
+    """The ranking of a run, query id -> document id -> score, as retrieval tools exchange them.
+
+    Raises:
+        DataError: a score is NaN.
+    """
+    lengths = np.fromiter(map(len, run.values()), np.int64, len(run))
+    ids = pa.array(chain.from_iterable(run.values()), pa.string())
+    scores = np.fromiter(chain.from_iterable(hits.values() for hits in run.values()), np.float64, len(ids))
+    coded = ids.dictionary_encode()
+    order = pc.sort_indices(coded.dictionary).to_numpy().astype(np.int64)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    found = place[coded.indices.to_numpy()]
+    queries = np.repeat(np.arange(len(run)), lengths)
+    by_score = np.lexsort((found, -scores, queries))
+    ranks = np.arange(len(ids)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    shape = len(run), int(lengths.max(initial=0))
+    rows, ranked = np.full(shape, NO_DOCUMENT, np.int64), np.full(shape, -np.inf)
+    rows[queries, ranks], ranked[queries, ranks] = found[by_score], scores[by_score]
+    return Ranking(list(run), coded.dictionary.take(order).to_pylist(), rows, ranked)

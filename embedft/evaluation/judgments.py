@@ -1,0 +1,120 @@
+"""Judgments: qrels by position, looked up once for any number of rankings of the same queries and documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedft.data.retrieval import QRELS_SCHEMA
+from embedft.errors import DataError
+from embedft.evaluation.metrics import Integers, Judged, Placed
+
+NO_DOCUMENT = -1
+# 2^64 over the golden ratio: multiplied by it, numbers near each other land far apart (Knuth, TAOCP vol. 3, 6.4).
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+# Of the pairs that are not judged, one in so many is taken for one that is, and looked up in vain.
+SLOTS = 32
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Judgments:
+    """Which documents are relevant to which queries.
+
+    Attributes:
+        query_ids, document_ids: what the positions mean.
+        keys: (n,), a number for each relevant pair of a query and a document that are both there, ascending.
+        grades: (n,), above 0, of these pairs.
+        relevant: (queries,), how many documents are relevant, at least 1; also those that are not there.
+        ideal: all relevant documents, as the best ranking would have them.
+        taken: one flag a slot of the hashed pairs.
+    """
+
+    query_ids: Sequence[str]
+    document_ids: Sequence[str]
+    keys: Integers
+    grades: Integers
+    relevant: Integers
+    ideal: Placed
+    taken: Flags
+
+    @classmethod
+    def of(cls, qrels: pa.Table, query_ids: Sequence[str], document_ids: Sequence[str]) -> Judgments:
+        """The judgments of these queries; relevant documents beyond ``document_ids`` count, and cannot be found.
+
+        Args:
+            qrels: columns query_id, corpus_id, grade; a grade above 0 is relevant.
+            query_ids: distinct.
+            document_ids: distinct.
+
+        Raises:
+            DataError: there is no query, or one has no relevant document.
+        """
+        if not len(query_ids):
+            raise DataError("there is no query to judge.", hint="give the ranking of at least one.")
+        table = qrels.select(QRELS_SCHEMA.names).cast(QRELS_SCHEMA)
+        table = table.filter(pc.greater(table["grade"], 0))
+        queries, documents = _positions(table["query_id"], query_ids), _positions(table["corpus_id"], document_ids)
+        kept = np.flatnonzero(queries != NO_DOCUMENT)
+        queries, documents, grades = queries[kept], documents[kept], table["grade"].to_numpy()[kept].astype(np.int64)
+        relevant = np.bincount(queries, minlength=len(query_ids))
+        if not relevant.all():
+            query = query_ids[int(np.flatnonzero(relevant == 0)[0])]
+            raise DataError(f"query {query!r} has no relevant document in the qrels.", hint="rank judged queries only.")
+        there = np.flatnonzero(documents != NO_DOCUMENT)
+        keys = queries[there] * len(document_ids) + documents[there]
+        order = np.argsort(keys)
+        taken = np.zeros(1 << max(SLOTS * len(keys), 1).bit_length(), np.bool_)
+        taken[_slots(queries[there], documents[there], len(document_ids), len(taken))] = True
+        ideal = _ideal(queries, grades, relevant)
+        return cls(query_ids, document_ids, keys[order], grades[there][order], relevant, ideal, taken)
+
+    def judge(self, rows: Integers) -> Judged:
+        """What a ranking found.
+
+        Args:
+            rows: (queries, depth), positions in ``document_ids``; -1 where a query has fewer documents.
+        """
+        width, depth = len(self.document_ids), rows.shape[1]
+        # Most pairs are not judged: a flag in the slot of a pair tells that faster than a search in the keys.
+        likely = np.flatnonzero(self.taken[_slots(np.arange(len(rows))[:, None], rows, width, len(self.taken))])
+        queries, ranks = np.divmod(likely, max(depth, 1))
+        documents = rows.ravel()[likely]
+        keys = queries * width + documents
+        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        hit = np.flatnonzero((self.keys[place] == keys) & (documents != NO_DOCUMENT))
+        counts = np.bincount(queries[hit], minlength=len(rows))
+        found = Placed.of(queries[hit], ranks[hit], self.grades[place[hit]], counts)
+        return Judged(found, self.ideal, self.relevant, depth)
+
+
+def _positions(ids: pa.ChunkedArray, known: Sequence[str]) -> Integers:
+    """Of each id its place among the known ones, -1 where it is none of them."""
+    places = pc.index_in(ids, value_set=pa.array(known, pa.string()))
+    return np.asarray(pc.fill_null(places, NO_DOCUMENT).to_numpy(), np.int64)
+
+
+def _slots(queries: Integers, documents: Integers, width: int, slots: int) -> Integers:
+    """A place in 0..slots for the key of each pair: the upper bits of its product with `SPREAD`.
+
+    ``slots`` is a power of two. Both factors of the key are multiplied, in place, instead of the key itself, which would
+    be another array as large as the ranking.
+    """
+    spread = documents.astype(np.uint64)
+    spread *= SPREAD
+    spread += queries.astype(np.uint64) * np.uint64(width) * SPREAD
+    spread >>= np.uint64(65 - slots.bit_length())
+    return spread.view(np.int64)
+
+
+def _ideal(queries: Integers, grades: Integers, relevant: Integers) -> Placed:
+    """The relevant documents of each query, highest grade first."""
+    order = np.lexsort((-grades, queries))
+    ranks = np.arange(len(queries)) - np.repeat(relevant.cumsum() - relevant, relevant)
+    return Placed.of(queries[order], ranks, grades[order], relevant)
