@@ -22,7 +22,8 @@ from embedft.artifacts import atomic_file, write_json
 from embedft.errors import ArtifactError, EmbedftError
 from embedft.evaluation.classification import ClassificationEvaluation, OutOfScope
 from embedft.evaluation.evaluation import FORMAT, Evaluation
-from embedft.evaluation.ranking import NO_DOCUMENT, Ranking
+from embedft.evaluation.judgments import NO_DOCUMENT
+from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation
 from embedft.evaluation.similarity import SimilarityEvaluation
 
