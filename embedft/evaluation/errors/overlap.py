@@ -1,0 +1,193 @@
+"""Words that queries share with documents, and whether a model finds more than these.
+
+Three views of it. How scores rise with the share of a query's words that its relevant documents hold: a query that
+shares them is easier for any model, so this alone proves nothing. How the order of one query's documents follows the
+words they share: a model that only matches words follows them alone. And whether a wrong document in the first place
+shares more words than the relevant ones: there the words misled.
+
+Words are the terms of lexical search (`embedft.index.lexical.words`): stemmed, without stop words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.evaluation.errors.judged import Case, Ranked, Rows
+from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, mean_interval
+from embedft.evaluation.significance import bootstrap, percentile_interval
+from embedft.evaluation.similarity import spearman
+from embedft.index.lexical.words import Words, surfaces
+
+Floats = npt.NDArray[np.float64]
+Terms = frozenset[str]
+# An encoder reads about so many letters (512 tokens); what stands behind is not held against it.
+READ_CHARACTERS = 3000
+# Orders are looked at for so many queries, spread over all, and so many documents each.
+ORDERED_QUERIES, ORDERED_DOCUMENTS = 300, 50
+# Of a query with more relevant documents these count, the first by grade.
+MOST_RELEVANT = 10
+# A ranking by words alone follows them by 1 but for ties; above this hardly anything else is left.
+ALONE, LITTLE = 0.8, 0.2
+
+
+class Vocabulary:
+    """The terms of queries and documents, each text read once."""
+
+    def __init__(self, case: Case, language: str | None) -> None:
+        words = Words.of(language)
+        self._case = case
+        self._term_of = words.reader()
+        self.queries = [self._terms(text) for text in case.queries]
+        self._documents: dict[int, Terms] = {}
+
+    def _terms(self, text: str) -> Terms:
+        found = {self._term_of(surface) for surface in set(surfaces(text[:READ_CHARACTERS]))}
+        return frozenset(found - {""})
+
+    def read(self, rows: Rows) -> None:
+        """Read these documents, all at once."""
+        missing = np.array(sorted(set(rows.tolist()) - self._documents.keys() - {-1}), np.int64)
+        for row, text in zip(missing.tolist(), self._case.documents.texts(missing), strict=True):
+            self._documents[row] = self._terms(text)
+
+    def shares(self, queries: Rows, rows: Rows) -> Floats:
+        """The share of each query's terms that a document holds, 0..1, for pairs (n,) and (n,).
+
+        NaN for a query without terms, and for a document without text or in no corpus.
+        """
+        self.read(rows)
+        found = np.full(len(rows), np.nan)
+        for place, (query, row) in enumerate(zip(queries.tolist(), rows.tolist(), strict=True)):
+            asked, held = self.queries[query], self._documents.get(row)
+            if asked and held:
+                found[place] = len(asked & held) / len(asked)
+        return found
+
+
+def relevant_shares(case: Case, words: Vocabulary) -> Floats:
+    """The mean share of each query's words that its relevant documents hold, 0..1, (queries,); NaN where unknown."""
+    wanted = case.judgments.relevant
+    order = np.lexsort((-wanted.grades, wanted.queries))
+    first = np.arange(len(order)) - wanted.starts[wanted.queries[order]] < MOST_RELEVANT
+    kept = np.sort(order[first])
+    shares = np.full(len(wanted.queries), np.nan)
+    shares[kept] = words.shares(wanted.queries[kept], wanted.documents[kept])
+    return wanted.mean(shares)
+
+
+def overlap_of(
+    case: Case, words: Vocabulary, shares: Floats, scores: Floats, against: Floats | None, *, seed: int = 0
+) -> dict[str, Any]:
+    """What words explain: spearman of shared words and score with its interval, order, first_wrong, a reading.
+
+    Args:
+        case: rankings and judgments.
+        words: of the queries and documents.
+        shares: (queries,), of `relevant_shares`.
+        scores: (queries,).
+        against: (queries,), of the other model.
+        seed: of the resamples.
+
+    Returns:
+        ``spearman``, ``ci_low``, ``ci_high``, ``against`` (the other model's, or null); ``order``: mean, ci_low,
+        ci_high of the rank correlation of words and order within a query's documents, ``queries``, and ``against``;
+        ``first_wrong``: of the queries whose first document is judged or taken as irrelevant, ``queries``, the shares
+        of that document and of the relevant ones, their ``difference`` with ci_low and ci_high; ``reading``.
+    """
+    known = ~np.isnan(shares)
+    answer: dict[str, Any] = _rising(shares[known], scores[known], seed)
+    answer["against"] = _rising(shares[known], against[known], seed)["spearman"] if against is not None else None
+    answer["order"] = _order(case, case.own, words, seed)
+    answer["order"]["against"] = _order(case, case.other, words, seed)["mean"] if case.other is not None else None
+    answer["first_wrong"] = _first_wrong(case, words, shares, seed)
+    answer["reading"] = _reading(answer, int(known.sum()))
+    return answer
+
+
+def _rising(shares: Floats, scores: Floats, seed: int) -> dict[str, float | None]:
+    if len(shares) < SMALLEST or np.ptp(shares) == 0 or np.ptp(scores) == 0:
+        return {"spearman": None, "ci_low": None, "ci_high": None}
+    drawn = bootstrap(lambda rows: spearman(shares[rows], scores[rows]), len(shares), rounds=_rounds(shares), seed=seed)
+    low, high = percentile_interval(drawn, count=len(shares))
+    return {"spearman": float(spearman(shares, scores)), "ci_low": float(low), "ci_high": float(high)}
+
+
+def _rounds(values: Floats) -> int:
+    # Each resample is ranked anew; of 20,000 queries 200 resamples take a second, and their interval is narrow.
+    return int(np.clip(4_000_000 / len(values), 200, ROUNDS))
+
+
+def _order(case: Case, ranked: Ranked, words: Vocabulary, seed: int) -> dict[str, float | int | None]:
+    """How each query's order of documents follows the words they share, -1..1: the mean over queries."""
+    count = len(case.queries)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, ORDERED_QUERIES)).astype(np.int64))
+    rows = ranked.rows[chosen, :ORDERED_DOCUMENTS]
+    queries = np.broadcast_to(chosen[:, None], rows.shape)
+    shares = words.shares(queries.ravel(), rows.ravel()).reshape(rows.shape)
+    found = []
+    for line in shares:
+        there = line[~np.isnan(line)]
+        if len(there) > 1 and np.ptp(there) > 0:
+            found.append(float(spearman(there, -np.arange(len(there), dtype=np.float64))))
+    return {**mean_interval(np.array(found), seed=seed), "queries": len(found)}
+
+
+def _first_wrong(case: Case, words: Vocabulary, shares: Floats, seed: int) -> dict[str, float | int | None]:
+    if case.own.rows.shape[1] == 0:
+        wrong = np.empty(0, np.int64)
+    else:
+        wrong = np.flatnonzero(case.own.filled[:, 0] & (case.own.grades[:, 0] <= 0) & ~np.isnan(shares))
+    own = words.shares(wrong, case.own.rows[wrong, 0]) if len(wrong) else np.empty(0)
+    kept = ~np.isnan(own)
+    wrong, own = wrong[kept], own[kept]
+    interval = mean_interval(own - shares[wrong], seed=seed)
+    return {
+        "queries": len(wrong),
+        "wrong": float(own.mean()) if len(wrong) else None,
+        "relevant": float(shares[wrong].mean()) if len(wrong) else None,
+        "difference": interval["mean"],
+        "ci_low": interval["ci_low"],
+        "ci_high": interval["ci_high"],
+    }
+
+
+def _reading(answer: dict[str, Any], known: int) -> str:
+    if answer["spearman"] is None:
+        return f"{known} queries with words to share, or scores that do not differ: too little to tell."
+    return " ".join([_of_rising(answer), *_of_order(answer["order"]), *_of_first(answer["first_wrong"])])
+
+
+def _of_rising(answer: dict[str, Any]) -> str:
+    rho = f"rank correlation {answer['spearman']:.2f}, 95 % interval {answer['ci_low']:.2f} to {answer['ci_high']:.2f}"
+    if answer["ci_low"] > 0:
+        return f"Queries that share more words with their documents score higher ({rho}), as they do for any model."
+    if answer["ci_high"] < 0:
+        return f"Queries that share more words with their documents score lower ({rho})."
+    return f"Scores do not depend on shared words that one could tell ({rho})."
+
+
+def _of_order(order: dict[str, Any]) -> Sequence[str]:
+    if order["mean"] is None:
+        return []
+    value = f"{order['mean']:.2f}"
+    if order["mean"] >= ALONE:
+        return [f"The order of a query's documents follows the words they share almost alone ({value} of 1)."]
+    if order["mean"] <= LITTLE:
+        return [f"The order of a query's documents hardly follows the words they share ({value} of 1)."]
+    return [f"The order of a query's documents follows the words they share in part ({value} of 1)."]
+
+
+def _of_first(first: dict[str, Any]) -> Sequence[str]:
+    if first["ci_low"] is None:
+        return []
+    shares = f"{first['wrong']:.0%} of the query's words against {first['relevant']:.0%} in the relevant ones"
+    opening = f"Where the first document is wrong ({first['queries']} queries) it holds {shares}"
+    if first["ci_low"] > 0:
+        return [f"{opening}: there words misled."]
+    if first["ci_high"] < 0:
+        return [f"{opening}: such mistakes are not made by words."]
+    return [f"{opening}: no difference."]

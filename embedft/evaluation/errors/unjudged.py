@@ -1,0 +1,80 @@
+"""Holes: documents in the top k that nobody judged. They count as irrelevant, which may be wrong.
+
+A model that finds what earlier systems did not is punished for it, since only what these found was judged. So the share
+of unjudged documents stands beside the scores, and the scores of the judged documents alone.
+
+Source: Buckley and Voorhees 2004, Retrieval evaluation with incomplete information, SIGIR (what bpref is for); Sakai
+2007, Alternatives to bpref, SIGIR (a ranking without its unjudged documents, "condensed").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from embedft.evaluation.errors.judged import Case, Ranked
+from embedft.evaluation.errors.slices import mean_interval
+from embedft.evaluation.ranking import Ranking
+from embedft.evaluation.retrieval import RetrievalEvaluation, score_ranking
+
+Floats = npt.NDArray[np.float64]
+
+
+def holes(case: Case, k: int, *, seed: int = 0) -> dict[str, Any]:
+    """How many of the first k documents nobody judged.
+
+    Returns:
+        ``k``; ``share``, ``ci_low``, ``ci_high``: the mean over queries of the share of unjudged documents;
+        ``against_share`` and ``difference`` with ``difference_ci_low``, ``difference_ci_high``; ``judged_irrelevant``,
+        how many judgments say that a document is not relevant; ``reading``.
+    """
+    own = _shares(case.own, k)
+    interval = mean_interval(own, seed=seed)
+    irrelevant = int((case.judgments.grades <= 0).sum())
+    answer: dict[str, Any] = {
+        "k": k,
+        "share": interval["mean"],
+        "ci_low": interval["ci_low"],
+        "ci_high": interval["ci_high"],
+        **dict.fromkeys(("against_share", "difference", "difference_ci_low", "difference_ci_high")),
+        "judged_irrelevant": irrelevant,
+    }
+    if case.other is not None:
+        other = _shares(case.other, k)
+        apart = mean_interval(own - other, seed=seed)
+        answer["against_share"] = float(other.mean())
+        answer["difference"] = apart["mean"]
+        answer["difference_ci_low"], answer["difference_ci_high"] = apart["ci_low"], apart["ci_high"]
+    answer["reading"] = _reading(answer)
+    return answer
+
+
+def _shares(ranked: Ranked, k: int) -> Floats:
+    """The share of unjudged documents among the first k of each query, (queries,); 0 where there are none."""
+    there = ranked.filled[:, :k]
+    unjudged = (there & ~ranked.judged[:, :k]).sum(1)
+    return np.asarray(unjudged / np.maximum(there.sum(1), 1), np.float64)
+
+
+def condensed_score(evaluation: RetrievalEvaluation, ranked: Ranked, qrels: pa.Table, metric: str) -> float:
+    """The mean of a metric on the ranking without its unjudged documents (Sakai 2007), as deep as the ranking goes."""
+    order = np.argsort(~ranked.judged, axis=1, kind="stable")
+    ranking = evaluation.ranking
+    rows = np.take_along_axis(ranking.rows, order, axis=1)
+    # Scores are out of order where rows were moved; nothing that judges looks at them.
+    condensed = Ranking(ranking.query_ids, ranking.document_ids, rows, ranking.scores)
+    return float(score_ranking(condensed, qrels, [metric])[metric].mean())
+
+
+def _reading(answer: dict[str, Any]) -> str:
+    text = f"{answer['share']:.0%} of the first {answer['k']} documents are not judged, and count as irrelevant."
+    if not answer["judged_irrelevant"]:
+        text += " The qrels name relevant documents alone, so this is every document that is not among them."
+    low, high = answer["difference_ci_low"], answer["difference_ci_high"]
+    if low is not None and (low > 0 or high < 0):
+        few, whom = ("fewer", "it") if low > 0 else ("more", "this one")
+        text += f" The other model has {few} of them ({answer['against_share']:.0%}): the judgments may favour {whom}."
+    return text
