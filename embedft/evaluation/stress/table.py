@@ -1,0 +1,192 @@
+"""Score beside score: each stress with what it costs, corrected for there being many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.evaluation.comparison import Comparison, compare_scores, verdict_of
+from embedft.evaluation.significance import holm
+from embedft.evaluation.stress.conditions import Condition, Rows, Vectors
+from embedft.evaluation.stress.contrast import Nearness
+
+Floats = npt.NDArray[np.float64]
+# Metric under a condition, how it differs from the metric without stress, what each text lost if it is a mean.
+Outcome = tuple[float, Comparison, Floats | None]
+NAMED = 3
+# A drop that nobody would mind, of any metric from 0 to 1.
+HARMLESS = 0.01
+
+
+@dataclass(frozen=True)
+class StressTable:
+    """How an encoder's score stands up to stress.
+
+    Attributes:
+        model, data, split, task, metric, unit: what was scored on what.
+        count: how many of ``unit`` were judged.
+        of: how many there were; a sample by hash was taken if these are more.
+        score: of the metric without stress.
+        encoded: texts that were encoded for it, the unstressed ones among them.
+        rows: a dict a condition, see `as_dict`.
+        negation: how near texts stay to their negations; None where none could be negated.
+        left_out: stress -> why it was not tried.
+        losses: (stress, strength) -> (count,), what each query or text lost; empty where the metric is no mean.
+    """
+
+    model: str
+    data: str
+    split: str
+    task: str
+    metric: str
+    unit: str
+    count: int
+    of: int
+    score: float
+    encoded: int
+    rows: list[dict[str, Any]]
+    negation: Nearness | None
+    left_out: Mapping[str, str]
+    losses: Mapping[tuple[str, float | None], Floats]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the attributes, with ``reading``, a list of sentences.
+
+        Each of ``rows`` has stress, strength (null where there is none), label, family, shows; score, drop (above 0 is
+        worse, of an error metric too) with ci_low and ci_high, p_value, p_adjusted (Holm, over all rows), verdict (of
+        the stressed texts, by p_adjusted); changed (share of the texts), cosine (mean, of changed texts before and
+        after), example {before, after}; and, behind `beside`, against.
+        """
+        return {
+            **{name: getattr(self, name) for name in ("model", "data", "split", "task", "metric", "unit")},
+            **{name: getattr(self, name) for name in ("count", "of", "score", "encoded", "rows")},
+            "negation": self.negation.as_dict() if self.negation is not None else None,
+            "left_out": [{"stress": name, "reason": reason} for name, reason in self.left_out.items()],
+            "reading": self.reading(),
+        }
+
+    def beside(self, against: StressTable) -> StressTable:
+        """The table with the other model's score under the same stress in each row, as ``against``.
+
+        ``more`` is what this model loses more than the other, with its interval and verdict ("worse": it loses more);
+        null where the metric is no mean over what was judged.
+        """
+        others = {(row["stress"], row["strength"]): row for row in against.rows}
+        rows = []
+        for row in self.rows:
+            key = row["stress"], row["strength"]
+            other = others.get(key)
+            if other is None:
+                rows.append(row)
+                continue
+            kept = {name: other[name] for name in ("score", "drop", "ci_low", "ci_high", "verdict")}
+            rows.append({**row, "against": {**kept, **_more(self.losses.get(key), against.losses.get(key))}})
+        return replace(self, rows=rows)
+
+    def reading(self) -> list[str]:
+        """What the table says, in sentences."""
+        sentences = [_counted(self), *_losers(self.rows, self.metric), *_others(self.rows)]
+        if self.negation is not None:
+            sentences.append(self.negation.reading())
+        return sentences
+
+
+def stress_table(
+    conditions: Sequence[Condition],
+    vectors: Vectors,
+    base: Rows,
+    outcome: Callable[[Condition], Outcome],
+    *,
+    lower_is_better: bool = False,
+    **fields: Any,
+) -> StressTable:
+    """The table of conditions.
+
+    Args:
+        conditions: n.
+        vectors: that their rows point at.
+        base: (texts,), rows of the texts without stress; the last ones of ``Condition.rows`` belong to them.
+        outcome: scores a condition.
+        lower_is_better: of the metric.
+        fields: of the `StressTable`.
+    """
+    found = [outcome(condition) for condition in conditions]
+    corrected = holm([comparison.p_value for _, comparison, _ in found]) if found else np.empty(0)
+    rows = []
+    for condition, (score, comparison, _), p_adjusted in zip(conditions, found, corrected.tolist(), strict=True):
+        gain = [comparison.difference, comparison.ci_low, comparison.ci_high]
+        gain = [-gain[0], -gain[2], -gain[1]] if lower_is_better else gain
+        rows.append(
+            {
+                "stress": condition.stress,
+                "strength": condition.strength,
+                "label": condition.label,
+                "family": condition.family,
+                "shows": condition.shows,
+                "score": score,
+                "drop": -gain[0] + 0.0,  # no -0.0
+                "ci_low": -gain[2] + 0.0,
+                "ci_high": -gain[1] + 0.0,
+                "p_value": comparison.p_value,
+                "p_adjusted": p_adjusted,
+                "verdict": verdict_of(p_adjusted, gain[1], gain[2]),
+                "changed": float(condition.changed.mean()),
+                "cosine": _cosine(condition, vectors, base),
+                "example": {"before": condition.example[0], "after": condition.example[1]},
+            }
+        )
+    losses = {
+        (condition.stress, condition.strength): lost
+        for condition, (_, _, lost) in zip(conditions, found, strict=True)
+        if lost is not None
+    }
+    return StressTable(rows=rows, losses=losses, **fields)
+
+
+def _cosine(condition: Condition, vectors: Vectors, base: Rows) -> float:
+    """Mean over the changed texts."""
+    new = condition.rows[-len(base) :][condition.changed]
+    return float(np.einsum("ij,ij->i", vectors[base[condition.changed]], vectors[new], dtype=np.float64).mean())
+
+
+def _more(own: Floats | None, other: Floats | None) -> dict[str, Any]:
+    if own is None or other is None or len(own) != len(other):
+        return dict.fromkeys(("more", "more_ci_low", "more_ci_high", "more_p_value", "more_verdict"))
+    found = compare_scores(own, other)
+    return {
+        "more": found.difference,
+        "more_ci_low": found.ci_low,
+        "more_ci_high": found.ci_high,
+        "more_p_value": found.p_value,
+        "more_verdict": {"better": "worse", "worse": "better"}.get(found.verdict, found.verdict),
+    }
+
+
+def _counted(table: StressTable) -> str:
+    drawn = f"{table.count:,} {table.unit}"
+    drawn += f" drawn by hash of {table.of:,}" if table.of > table.count else ""
+    lowered = f"{sum(row['verdict'] == 'worse' for row in table.rows)} of {len(table.rows)} stresses lower it"
+    return f"{table.metric} is {table.score:.3f} on {drawn}; {lowered} (p < 0.05 after Holm's correction)."
+
+
+def _losers(rows: Sequence[dict[str, Any]], metric: str) -> list[str]:
+    worse = sorted((row for row in rows if row["verdict"] == "worse"), key=lambda row: -row["drop"])[:NAMED]
+    if not worse:
+        return []
+    named = "; ".join(
+        f"{row['label']} ({row['drop']:.3f}, {row['ci_low']:.3f} to {row['ci_high']:.3f})" for row in worse
+    )
+    return [f"It takes most from {metric}: {named}."]
+
+
+def _others(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What is shown to cost next to nothing, and what is open."""
+    same = [row for row in rows if row["verdict"] != "worse"]
+    harmless = [row["label"] for row in same if row["ci_high"] <= HARMLESS]
+    unsure = [row["label"] for row in same if row["ci_high"] > HARMLESS]
+    sentences = [f"Harmless, {HARMLESS:g} lost at most: {'; '.join(harmless)}."] if harmless else []
+    return sentences + ([f"Not shown either way: {'; '.join(unsure)}."] if unsure else [])
