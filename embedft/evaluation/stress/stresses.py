@@ -76,7 +76,7 @@ STRESSES = (
     ),
     Stress(
         "soft hyphens", "letters", letters.soft_hyphens, "soft hyphens",
-        "Invisible, in half of the long words, as web pages and PDF have them; no drop where the tokenizer removes them.",
+        "Invisible, in half of the long words, as in web pages and PDF; no drop where the tokenizer removes them.",
         (0.5,),
     ),
     Stress(

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedft.evaluation.comparison import Comparison, compare_scores, verdict_of
-from embedft.evaluation.significance import holm
+from embedft.evaluation.comparison import Comparison, compare_scores, corrected
 from embedft.evaluation.stress.conditions import Condition, Rows, Vectors
 from embedft.evaluation.stress.contrast import Nearness
 
@@ -115,11 +114,10 @@ def stress_table(
         fields: of the `StressTable`.
     """
     found = [outcome(condition) for condition in conditions]
-    corrected = holm([comparison.p_value for _, comparison, _ in found]) if found else np.empty(0)
+    judged = corrected({str(number): comparison for number, (_, comparison, _) in enumerate(found)})
     rows = []
-    for condition, (score, comparison, _), p_adjusted in zip(conditions, found, corrected.tolist(), strict=True):
-        gain = [comparison.difference, comparison.ci_low, comparison.ci_high]
-        gain = [-gain[0], -gain[2], -gain[1]] if lower_is_better else gain
+    for condition, (score, _, _), one in zip(conditions, found, judged.values(), strict=True):
+        ends = (one.ci_low, one.ci_high) if lower_is_better else (-one.ci_high, -one.ci_low)
         rows.append(
             {
                 "stress": condition.stress,
@@ -128,12 +126,13 @@ def stress_table(
                 "family": condition.family,
                 "shows": condition.shows,
                 "score": score,
-                "drop": -gain[0] + 0.0,  # no -0.0
-                "ci_low": -gain[2] + 0.0,
-                "ci_high": -gain[1] + 0.0,
-                "p_value": comparison.p_value,
-                "p_adjusted": p_adjusted,
-                "verdict": verdict_of(p_adjusted, gain[1], gain[2]),
+                # Nought is added so that nothing lost is not -0.0.
+                "drop": (one.difference if lower_is_better else -one.difference) + 0.0,
+                "ci_low": ends[0] + 0.0,
+                "ci_high": ends[1] + 0.0,
+                "p_value": one.p_value,
+                "p_adjusted": one.p_adjusted,
+                "verdict": one.verdict,
                 "changed": float(condition.changed.mean()),
                 "cosine": _cosine(condition, vectors, base),
                 "example": {"before": condition.example[0], "after": condition.example[1]},
