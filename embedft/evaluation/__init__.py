@@ -7,6 +7,7 @@ from embedft.evaluation.classification import (
 )
 from embedft.evaluation.comparison import Comparison, compare_scores
 from embedft.evaluation.evaluation import Evaluation, compare, comparison_dict
+from embedft.evaluation.judgments import Judgments
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank, ranking_of_run
 from embedft.evaluation.retrieval import RetrievalEvaluation, evaluate_retrieval, score_ranking
@@ -19,6 +20,7 @@ __all__ = [
     "ClassificationEvaluation",
     "Comparison",
     "Evaluation",
+    "Judgments",
     "Ranking",
     "RetrievalEvaluation",
     "SimilarityEvaluation",

@@ -218,12 +218,20 @@ class ClassificationEvaluation:
             "confused": self.confused(),
         }
 
+    def calibration(self) -> dict[str, Any]:
+        """Expected calibration error without and with the temperature, and the bins of the reliability diagram."""
+        confidence, right = _decisions(self.labels, self.predicted, self.probabilities, self.several)
+        return {
+            "ece_uncalibrated": self.uncalibrated,
+            "ece": expected_calibration_error(confidence, right),
+            "bins": reliability(confidence, right),
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON: what was scored on what, the head (`head_dict`), metrics and intervals, texts, and what follows.
 
         That is per_class, confusion, calibration, and out_of_scope if there are such texts.
         """
-        confidence, right = _decisions(self.labels, self.predicted, self.probabilities, self.several)
         answer = {
             **heading(self),
             "head": self.head_dict(),
@@ -232,11 +240,7 @@ class ClassificationEvaluation:
             "texts": self.count,
             "per_class": self.per_class(),
             "confusion": self.confusion_dict(),
-            "calibration": {
-                "ece_uncalibrated": self.uncalibrated,
-                "ece": expected_calibration_error(confidence, right),
-                "bins": reliability(confidence, right),
-            },
+            "calibration": self.calibration(),
         }
         if self.out_of_scope is not None:
             kept = float((self.scores >= self.threshold).mean()) if self.threshold is not None else 1.0
@@ -262,7 +266,7 @@ class ClassificationEvaluation:
         it was told as such), probabilities (of all classes), and ``against:...`` for the other model, from predicted
         on.
         """
-        known = [self._names(row) for row in self.labels]
+        known = [self.names_of(row) for row in self.labels]
         columns: dict[str, Any] = {"text": list(self.texts), "label": known}
         if self.out_of_scope is not None:
             columns["text"] = columns["text"] + self.out_of_scope.texts
@@ -275,7 +279,8 @@ class ClassificationEvaluation:
         split = [f"{prefix}probabilities.list.element" for prefix in ("", "against:")[: 1 + (against is not None)]]
         pq.write_table(pa.table(columns), file, compression="zstd", use_byte_stream_split=split, use_dictionary=False)
 
-    def _names(self, row: Bools) -> list[str]:
+    def names_of(self, row: Bools) -> list[str]:
+        """The classes that are True in a row of `labels` or `predicted`."""
         return [self.classes[number] for number in np.flatnonzero(row)]
 
     def _answers(self) -> dict[str, Any]:
@@ -287,7 +292,7 @@ class ClassificationEvaluation:
         inside = scores >= (self.threshold if self.threshold is not None else -np.inf)
         correct = np.concatenate([self.correct, ~inside[self.count :]])
         return {
-            "predicted": [self._names(row) for row in predicted],
+            "predicted": [self.names_of(row) for row in predicted],
             "probability": chances.max(1),
             "scope_score": scores,
             "in_scope": inside,

@@ -64,6 +64,10 @@ class Evaluation(Protocol):
         """Metric name -> value."""
         ...
 
+    def intervals(self, *, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Metric name -> 95 % interval, of the metrics that have one."""
+        ...
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         ...

@@ -17,8 +17,10 @@ from embedft.errors import DataError
 from embedft.evaluation.comparison import Comparison, compare_scores
 from embedft.evaluation.digest import digest_of_retrieval
 from embedft.evaluation.evaluation import heading
+from embedft.evaluation.judgments import Judgments
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank
+from embedft.evaluation.significance import bootstrap_interval
 from embedft.evaluation.vectors import Vectors
 
 
@@ -60,11 +62,20 @@ class RetrievalEvaluation:
         """Metric name -> mean over the queries."""
         return {name: float(scores.mean()) for name, scores in self.per_query.items()}
 
+    def intervals(self, *, seed: int = 0) -> dict[str, tuple[float, float]]:
+        """Metric name -> 95 % bootstrap interval over the queries; no numbers where a score is none."""
+        nothing = float("nan"), float("nan")
+        return {
+            name: nothing if np.isnan(scores).any() else bootstrap_interval(scores, seed=seed)
+            for name, scores in self.per_query.items()
+        }
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: what was scored on what (`embedft.evaluation.evaluation.heading`), metrics, queries."""
+        """For JSON: what was scored on what (`embedft.evaluation.evaluation.heading`), metrics, intervals, queries."""
         return {
             **heading(self),
             "metrics": self.metrics,
+            "intervals": {name: list(ends) for name, ends in self.intervals().items()},
             "queries": len(self.query_ids),
         }
 
@@ -93,7 +104,9 @@ class RetrievalEvaluation:
             raise DataError(
                 "the two evaluations have no metric in common.", hint="evaluate both with the same metrics."
             )
-        return {name: compare_scores(self.per_query[name], against.per_query[name]) for name in shared}
+        return {
+            name: compare_scores(self.per_query[name], against.per_query[name], names=self.query_ids) for name in shared
+        }
 
 
 def evaluate_retrieval(
@@ -143,8 +156,15 @@ def evaluate_retrieval(
     )
 
 
-def score_ranking(ranking: Ranking, qrels: pa.Table, metrics: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+def score_ranking(
+    ranking: Ranking, qrels: pa.Table | Judgments, metrics: Sequence[str]
+) -> dict[str, npt.NDArray[np.float64]]:
     """Metric name -> (queries,) scores of any ranking.
+
+    Args:
+        ranking: of judged queries.
+        qrels: of the ranked queries; or their `Judgments`, looked up once for many rankings.
+        metrics: names like ``ndcg@10``.
 
     Raises:
         ConfigError: an unknown metric.

@@ -1,0 +1,220 @@
+"""Several systems: every pair is told as if alone but for Holm's correction, and different data is refused."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embedft.errors import ConfigError, DataError
+from embedft.evaluation import ClassificationEvaluation, RetrievalEvaluation, SimilarityEvaluation, ranking_of_run
+from embedft.evaluation.several import compare_several
+from embedft.evaluation.tables import as_csv, as_latex, as_markdown
+
+DIGEST = "a" * 64
+
+
+def judged(model, scores, *, metrics=("ndcg@10", "mrr@10"), ids=None, **fields):
+    ids = ids or [f"q{row}" for row in range(len(scores))]
+    run = ranking_of_run({query: {"d": 1.0} for query in ids})
+    per_query = {name: np.clip(scores + 0.01 * place, 0, 1) for place, name in enumerate(metrics)}
+    fields = {"data_sha256": DIGEST, **fields}
+    return RetrievalEvaluation(model, "garden", fields.pop("split", "test"), ids, per_query, run, **fields)
+
+
+def drawn(seed, shift=0.0, count=60):
+    hard = np.random.default_rng(0).random(count)
+    return np.clip(0.7 * hard + 0.15 + shift + 0.05 * np.random.default_rng(seed).standard_normal(count), 0, 1)
+
+
+@pytest.fixture(scope="module")
+def three():
+    return [judged("low", drawn(1)), judged("high", drawn(2, 0.1)), judged("twin", drawn(1) + 0.0)]
+
+
+def test_every_pair_is_compared_as_if_alone_and_corrected_over_all_of_them(three):
+    found = compare_several(["low", "high", "twin"], three)
+    assert len(found.comparisons) == 3 * 2
+    alone = {
+        (one, two, name): value
+        for one, two in ((0, 1), (0, 2), (1, 2))
+        for name, value in three[one].compare(three[two]).items()
+    }
+    p_values = np.array([alone[key].p_value for key in found.comparisons])
+    order = np.argsort(p_values)
+    holm = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(6, 0, -1)), 1)
+    for key, adjusted in zip(np.array(list(found.comparisons), object)[order], holm, strict=True):
+        own = found.comparisons[tuple(key)]
+        assert own.difference == alone[tuple(key)].difference
+        assert own.p_adjusted == pytest.approx(adjusted)
+
+
+def test_the_superscripts_name_those_that_a_row_is_better_than(three):
+    found = compare_several(["low", "high", "twin"], three)
+    assert [found.better_than(system, "ndcg@10") for system in range(3)] == [[], [0, 2], []]
+    assert found.best("ndcg@10") == [1]
+    assert found.compared(1, 0, "ndcg@10").difference == -found.compared(0, 1, "ndcg@10").difference > 0
+    assert found.compared(1, 0, "ndcg@10").wins == found.compared(0, 1, "ndcg@10").losses
+
+
+def test_identical_systems_are_no_difference_and_both_best(three):
+    found = compare_several(["one", "two"], [three[0], three[2]])
+    assert found.best("ndcg@10") == [0, 1]
+    comparison = found.compared(0, 1, "ndcg@10")
+    assert (comparison.verdict, comparison.difference, comparison.p_adjusted) == ("no difference", 0, 1)
+    assert "is not known" in found.reading("ndcg@10")
+    for text in (as_markdown(found), as_latex(found), as_csv(found), json.dumps(found.as_dict(), allow_nan=False)):
+        assert "nan" not in text.lower()
+
+
+def test_three_queries_are_compared_and_show_nothing():
+    found = compare_several(["a", "b"], [judged("a", np.array([0.1, 0.2, 0.3])), judged("b", np.array([0.8, 0.9, 1]))])
+    assert found.better_than(1, "ndcg@10") == []
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_a_metric_that_is_no_number_is_left_out_of_the_comparison_not_the_others(three):
+    broken = replace(three[1], per_query={**three[1].per_query, "mrr@10": np.full(60, np.nan)})
+    found = compare_several(["low", "high"], [three[0], broken])
+    assert found.compared(1, 0, "mrr@10") is None
+    assert found.compared(1, 0, "ndcg@10").verdict == "better"
+    assert found.best("mrr@10") == [0]
+    answer = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert answer["systems"][1]["metrics"]["mrr@10"]["score"] is None
+    assert "not compared" in as_markdown(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"data_sha256": "b" * 64}, "low was judged on garden (sha256 aaaaaaaaaaaa...), high on other data"),
+        ({"split": "dev"}, "low was judged on split test, high on split dev"),
+        ({"metrics": ("ndcg@10", "recall@5")}, "high has ndcg@10, recall@5"),
+    ],
+)
+def test_systems_that_were_judged_differently_are_refused_unless_that_is_allowed(change, says):
+    systems = [judged("low", drawn(1)), judged("high", drawn(2, 0.1), **change)]
+    with pytest.raises(DataError) as caught:
+        compare_several(["low", "high"], systems)
+    assert says in caught.value.message and "--allow-different" in caught.value.hint
+    found = compare_several(["low", "high"], systems, allow_different=True)
+    assert found.compared(1, 0, "ndcg@10").verdict == "better"
+    assert says in found.differs[0]
+    assert says.split("(")[0] in as_latex(found)
+    if "metrics" in change:
+        assert found.metrics == ("ndcg@10",)
+        assert compare_several(["low", "high"], systems, metrics=["ndcg@10"]).differs == ()
+
+
+def test_where_different_data_is_allowed_the_shared_queries_are_compared_wherever_they_stand():
+    scores = drawn(1)
+    own = judged("own", scores)
+    order = np.random.default_rng(1).permutation(60)[:40]
+    other = judged("other", scores[order] + 0.1, ids=[f"q{row}" for row in order], data_sha256="b" * 64)
+    found = compare_several(["own", "other"], [own, other], allow_different=True)
+    assert found.evaluations[0].query_ids == found.evaluations[1].query_ids
+    assert found.evaluations[0].count == 40
+    assert found.compared(1, 0, "ndcg@10").losses == 0
+    assert "share 40 queries; they judged 60 and 40" in found.differs[-1]
+    nothing = judged("nothing", scores, ids=[f"x{row}" for row in range(60)], data_sha256="c" * 64)
+    with pytest.raises(DataError, match="none of their queries in common"):
+        compare_several(["own", "nothing"], [own, nothing], allow_different=True)
+
+
+def pairs(model, seed, order):
+    gold = np.linspace(0, 1, 30)
+    cosines = np.clip(gold + 0.3 * np.random.default_rng(seed).standard_normal(30), -1, 1)
+    texts = [(f"left {row // 2}", "right") for row in order]
+    return SimilarityEvaluation(
+        model, "sts", "test", ("spearman", "pearson"), texts, np.round(gold, 1)[order], cosines[order], DIGEST
+    )
+
+
+def test_pairs_in_another_order_are_the_same_pairs():
+    first, second = np.arange(30), np.random.default_rng(3).permutation(30)
+    straight = compare_several(["a", "b"], [pairs("a", 1, first), pairs("b", 2, first)])
+    mixed = compare_several(["a", "b"], [pairs("a", 1, first), pairs("b", 2, second)])
+    assert mixed.evaluations[1].metrics == pytest.approx(straight.evaluations[1].metrics)
+    assert mixed.compared(0, 1, "spearman").difference == pytest.approx(straight.compared(0, 1, "spearman").difference)
+
+
+def labelled(model, seed, classes=("a", "b", "c"), count=60):
+    rng = np.random.default_rng(seed)
+    truth = np.random.default_rng(0).integers(0, 3, count)
+    labels = np.zeros((count, 3), bool)
+    chances = rng.dirichlet(np.ones(3), count)
+    for row, label in enumerate(truth):
+        column = classes.index("abc"[label])
+        labels[row, column] = True
+        if rng.random() < seed / 10:
+            chances[row] = np.where(np.arange(3) == column, 0.8, 0.1)
+    return ClassificationEvaluation(
+        model, "intents", "test", ("accuracy", "ece"), classes, False, [f"t{row}" for row in range(count)], labels,
+        chances, np.ones(count), None, 0.1, data_sha256=DIGEST,
+    )  # fmt: skip
+
+
+def test_heads_with_their_classes_in_another_order_are_compared_class_by_class():
+    found = compare_several(["weak", "strong"], [labelled("weak", 1), labelled("strong", 9, ("c", "a", "b"))])
+    assert found.evaluations[0].classes == found.evaluations[1].classes
+    assert found.compared(1, 0, "accuracy").verdict == "better"
+
+
+def test_of_a_metric_of_which_less_is_better_the_lowest_is_best():
+    found = compare_several(["weak", "strong"], [labelled("weak", 1), labelled("strong", 9)])
+    errors = [found.score(system, "ece") for system in range(2)]
+    assert found.best("ece") == [int(np.argmin(errors))]
+
+
+def test_systems_of_two_tasks_or_without_a_name_of_their_own_are_refused(three):
+    with pytest.raises(DataError, match="for retrieval, b for similarity"):
+        compare_several(["a", "b"], [three[0], pairs("b", 1, np.arange(30))])
+    with pytest.raises(ConfigError, match="two systems are named 'a'"):
+        compare_several(["a", "a"], three[:2])
+    with pytest.raises(ConfigError, match="1 system is named"):
+        compare_several(["a"], three[:1])
+    with pytest.raises(ConfigError, match="no system is named 'c'"):
+        compare_several(["a", "b"], three[:2], baseline="c")
+    with pytest.raises(ConfigError, match=r"a was not scored by map@7, only by ndcg@10, mrr@10"):
+        compare_several(["a", "b"], three[:2], metrics=["map@7"])
+
+
+NASTY = ["a|b_c", "50 % & $x$ {y}\n#1 ~^\\", "<i>*z*</i>"]
+
+
+def test_markdown_and_latex_keep_their_shape_whatever_the_systems_are_called(three):
+    found = compare_several(NASTY, three)
+    rows = [line for line in as_markdown(found).splitlines() if line.startswith("|")]
+    columns = [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows]
+    assert columns == [4] * 5 + [7] * 6
+    assert "<i>" not in "".join(rows)
+    text = as_latex(found)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
+    bare = re.sub(r"\\[&%$#_{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert "#" not in bare and "~" not in bare and "%" not in bare
+    widths = {line.count(" & ") for line in bare.splitlines() if line.endswith(r"\\")}
+    assert widths == {3, 6}
+    assert bare.count("$") % 2 == 0
+
+
+def test_csv_has_a_row_a_system_and_metric_that_says_what_json_says(three):
+    found = compare_several(["low", "high", "twin"], three)
+    rows = list(csv.DictReader(io.StringIO(as_csv(found))))
+    assert len(rows) == 6
+    answer = found.as_dict()
+    for row in rows:
+        system = next(one for one in answer["systems"] if one["name"] == row["system"])
+        assert float(row["score"]) == system["metrics"][row["metric"]]["score"]
+        assert row["better_than"].split() == system["metrics"][row["metric"]]["better_than"]
+    assert [row["verdict"] for row in rows if row["metric"] == "ndcg@10"] == ["", "better", "no difference"]
+
+
+@pytest.mark.slow
+def test_twenty_thousand_queries_are_compared():
+    systems = [judged(f"s{seed}", drawn(seed, 0.005 * seed, count=20_000)) for seed in range(3)]
+    found = compare_several([each.model for each in systems], systems)
+    assert found.better_than(2, "ndcg@10") == [0, 1]
