@@ -1,0 +1,297 @@
+"""What smaller vectors cost: a ladder of dimensions and storages, each with its quality, memory and speed.
+
+Vectors are cut to their first dimensions and normalised again (Matryoshka representations, Kusupati et al. 2022,
+arXiv:2205.13147), and stored in each way that `storages` lists. Every rung is compared with the first one, all
+dimensions in fp32, on the same queries or pairs (`kept`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedft.data import RetrievalData
+from embedft.errors import ConfigError, DataError
+from embedft.evaluation.judgments import Judgments
+from embedft.evaluation.ladder.kept import Kept, kept_correlations, kept_means
+from embedft.evaluation.ladder.storages import BATCH, FACTOR, STORAGES, Stored, cosines_of, seconds_of, truncated
+from embedft.evaluation.metrics import parse_metrics
+from embedft.evaluation.ranking import Ranking
+from embedft.evaluation.significance import Kind
+from embedft.evaluation.similarity import check_statistics
+from embedft.evaluation.vectors import require_finite
+from embedft.index.approximate import threads
+from embedft.index.approximate.stages import FEWEST_ROWS
+from embedft.index.exact import Floats
+
+Doubles = npt.NDArray[np.float64]
+Rung = tuple[int, str]
+
+DIMS = (768, 512, 384, 256, 192, 128, 96, 64)
+SHARE = 0.99
+# Queries or pairs that are scored, at most: more only take longer.
+MOST = 2000
+# By fewer none is recommended: their resamples vary too little for the bound to hold.
+FEWEST = 50
+# Rounds of timing; each times every rung once.
+ROUNDS = 3
+NO_LADDER = "a head is trained on whole vectors, so there is no ladder for classification"
+
+
+def ladder_of(
+    evaluation: Any,
+    data: Any,
+    split: str,
+    *,
+    metric: str,
+    dims: Sequence[int] | None = None,
+    share: float = SHARE,
+    trained_dims: Collection[int] | None = None,
+) -> dict[str, Any] | None:
+    """The ladder of what was evaluated, of `ladder` or `similarity_ladder`; None for labelled texts (`NO_LADDER`).
+
+    Args:
+        evaluation: with its vectors.
+        data: that was evaluated; of retrieval, with its qrels.
+        split: of it.
+        metric: that decides.
+        dims: as of `ladder`.
+        share: as of `ladder`.
+        trained_dims: as of `ladder`.
+
+    Raises:
+        ConfigError, DataError: as `ladder`, or the evaluation keeps no vectors.
+    """
+    vectors = evaluation.vectors
+    if vectors is None:
+        raise DataError(f"the evaluation of {evaluation.model} keeps no vectors.", hint="evaluate with keep_vectors.")
+    settings: dict[str, Any] = {"metric": metric, "dims": dims, "share": share, "trained_dims": trained_dims}
+    if isinstance(data, RetrievalData):
+        ids = data.corpus["id"].to_pylist()
+        return ladder(vectors.documents, vectors.queries, ids, evaluation.query_ids, data.split(split), **settings)
+    if vectors.rows is None:
+        return None
+    return similarity_ladder(vectors.documents, vectors.rows, evaluation.scores, **settings)
+
+
+def ladder(
+    documents: Floats,
+    queries: Floats,
+    document_ids: Sequence[str],
+    query_ids: Sequence[str],
+    qrels: pa.Table,
+    *,
+    metric: str = "ndcg@10",
+    dims: Sequence[int] | None = None,
+    share: float = SHARE,
+    trained_dims: Collection[int] | None = None,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The ladder of retrieval, for JSON.
+
+    Keys: metric, unit, count (of queries), documents, threads and batch of the timing, rescored (candidates, as a
+    multiple of the hits), share, rows, cheapest (a row, or None), reading (sentences). Rows, the whole first:
+
+        dim, storage, kind         kind of `embedft index build` with such codes, or None
+        score, ci_low, ci_high     mean over the queries, 95 % interval
+        difference, difference_ci_low, difference_ci_high      to the whole, paired
+        share, share_low           of the whole; lower bound that holds for all rungs at once
+        mb_per_million             megabytes (10^6 bytes) in memory for a million documents
+        disk_mb_per_million        that rescoring reads from the disk, beside them
+        qps                        queries a second on these documents, median
+        matryoshka_trained         whether the model was trained for these dimensions; None if that is not known
+
+    Up to `MOST` queries are judged, drawn by a hash of their ids. The cheapest rung takes the least memory, then disk,
+    then time, of those whose ``share_low`` reaches ``share``.
+
+    Memory: the documents twice, and the codes of one number of dimensions.
+
+    Args:
+        documents: unit vectors, (m, dim) float32, at least 16.
+        queries: unit vectors, (n, dim) float32.
+        document_ids: (m,).
+        query_ids: (n,); each has a relevant document in ``qrels``.
+        qrels: columns query_id, corpus_id, grade.
+        metric: for example ``ndcg@10``.
+        dims: numbers of dimensions; by default the whole and those of `DIMS` below it.
+        share: of the quality that is to be kept, in (0, 1].
+        trained_dims: that the model was trained for (``training.matryoshka``); None if that is not known.
+        rounds: of timing.
+        seed: of the resamples.
+
+    Raises:
+        ConfigError: an unknown metric, dimensions that the vectors do not have, a share that is none.
+        DataError: too few documents, no query, or vectors that are no numbers.
+    """
+    [judge_by] = parse_metrics([metric])
+    steps = _dims(documents, queries, dims, share)
+    kept = _drawn(query_ids)
+    queries, query_ids = queries[kept], [query_ids[row] for row in kept]
+    qrels = qrels.filter(pc.is_in(qrels["query_id"], value_set=pa.array(query_ids, pa.string())))
+    order = np.argsort(np.array(document_ids, dtype=object), kind="stable")
+    documents, known = documents[order], [document_ids[row] for row in order]
+    judgments = Judgments.of(qrels, query_ids, known)
+    scores: dict[Rung, Doubles] = {}
+    seconds: dict[Rung, list[float]] = {}
+    for turn in range(rounds):
+        for rung, stored, cut in _climb(documents, queries, steps, turn):
+            if turn == 0:
+                found, rows = stored.rank(cut, judge_by.k)
+                scores[rung] = judge_by(Ranking(list(query_ids), known, rows, found).judge(judgments))
+            seconds.setdefault(rung, []).append(seconds_of(stored, cut[:BATCH], judge_by.k))
+    rungs = [(dim, storage) for dim in steps for storage in STORAGES]
+    kept_scores = kept_means(np.array([scores[rung] for rung in rungs]), seed=seed)
+    batch = min(BATCH, len(queries))
+    rows_of = _rows(rungs, kept_scores, trained_dims, {rung: batch / float(np.median(seconds[rung])) for rung in rungs})
+    about = {"documents": len(documents), "threads": threads(), "batch": batch, "rescored": FACTOR}
+    return _answer(metric, "queries", len(queries), rows_of, share, about)
+
+
+def similarity_ladder(
+    texts: Floats,
+    pairs: npt.NDArray[np.int64],
+    scores: Doubles,
+    *,
+    metric: str = "spearman",
+    dims: Sequence[int] | None = None,
+    share: float = SHARE,
+    trained_dims: Collection[int] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The ladder of scored pairs, as that of retrieval: a correlation of the cosines that the stored vectors have.
+
+    Both texts of a pair are stored. There is nothing to search, so there is no rescoring, and qps is None.
+
+    Args:
+        texts: unit vectors, (texts, dim) float32.
+        pairs: (pairs, 2), the rows of the two texts of each pair.
+        scores: (pairs,), that people gave.
+        metric: spearman or pearson.
+        dims: as of `ladder`.
+        share: as of `ladder`.
+        trained_dims: as of `ladder`.
+        seed: of the resamples, and of the pairs if they are too many.
+
+    Raises:
+        ConfigError, DataError: as `ladder`.
+    """
+    check_statistics([metric])
+    steps = _dims(texts, texts, dims, share)
+    if len(pairs) > MOST:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(pairs), MOST, replace=False))
+        pairs, scores = pairs[drawn], scores[drawn]
+    rungs = [(dim, storage.name) for dim in steps for storage in STORAGES.values() if not storage.rescored]
+    cosines = [cosines_of(STORAGES[name], truncated(texts, dim), pairs) for dim, name in rungs]
+    rows = _rows(rungs, kept_correlations(np.array(cosines), scores, cast(Kind, metric), seed=seed), trained_dims, {})
+    about = {"documents": len(texts), "threads": None, "batch": None, "rescored": None}
+    return _answer(metric, "pairs", len(pairs), rows, share, about)
+
+
+def _dims(documents: Floats, queries: Floats, dims: Sequence[int] | None, share: float) -> list[int]:
+    """Numbers of dimensions, the whole first; raises as `ladder`."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"the share to keep is {share}.", hint="ask for a share, such as 0.99.")
+    if len(documents) < FEWEST_ROWS or not len(queries):
+        raise DataError(
+            f"{len(documents)} vectors and {len(queries)} queries are too few for a ladder.",
+            hint=f"it takes {FEWEST_ROWS} vectors, and a query.",
+        )
+    require_finite(documents, of="documents")
+    require_finite(queries, of="queries")
+    whole = documents.shape[1]
+    if dims is None:
+        return [whole, *(dim for dim in DIMS if dim < whole)]
+    wrong = [dim for dim in dims if not 1 <= dim <= whole]
+    if wrong:
+        raise ConfigError(f"the vectors have {whole} dimensions; {wrong[0]} were asked for.", hint=f"use 1 to {whole}.")
+    return [whole, *sorted(set(dims) - {whole}, reverse=True)]
+
+
+def _drawn(ids: Sequence[str]) -> list[int]:
+    """Rows of up to `MOST` ids, the same ones whatever else stands beside them, in the order given."""
+    order = sorted(range(len(ids)), key=lambda row: hashlib.blake2b(ids[row].encode(), digest_size=8).digest())
+    return sorted(order[:MOST])
+
+
+def _climb(documents: Floats, queries: Floats, steps: list[int], turn: int) -> Iterator[tuple[Rung, Stored, Floats]]:
+    """Every rung and the queries as long as its vectors; each turn in another order, so that none is always first."""
+    names = list(STORAGES)
+    for dim in steps[:: 1 - 2 * (turn % 2)]:
+        cut, asked = truncated(documents, dim), truncated(queries, dim)
+        for place in range(len(names)):
+            name = names[(place + turn) % len(names)]
+            yield (dim, name), Stored(STORAGES[name], cut), asked
+
+
+def _rows(
+    rungs: list[Rung], kept: Kept, trained_dims: Collection[int] | None, qps: dict[Rung, float]
+) -> list[dict[str, Any]]:
+    whole = rungs[0][0]
+    rows = []
+    for (dim, name), quality in zip(rungs, kept.rows(), strict=True):
+        memory, disk = STORAGES[name].megabytes(dim)
+        trained = None if trained_dims is None else dim == whole or dim in trained_dims
+        rows.append(
+            {"dim": dim, "storage": name, "kind": STORAGES[name].kind, **quality, "mb_per_million": memory,
+             "disk_mb_per_million": disk, "qps": qps.get((dim, name)), "matryoshka_trained": trained}
+        )  # fmt: skip
+    return rows
+
+
+def _answer(
+    metric: str, unit: str, count: int, rows: list[dict[str, Any]], share: float, about: dict[str, Any]
+) -> dict[str, Any]:
+    keeping = [row for row in rows if row["share_low"] is not None and row["share_low"] >= share]
+    enough = count >= FEWEST and keeping
+    cheapest = min(keeping, key=lambda row: (_size(row), -(row["qps"] or 0))) if enough else None
+    answer = {"metric": metric, "unit": unit, "count": count, **about, "rows": rows, "share": share}
+    return answer | {"cheapest": cheapest, "reading": _reading(answer, cheapest)}
+
+
+def _size(row: dict[str, Any]) -> tuple[float, float]:
+    return row["mb_per_million"], row["disk_mb_per_million"]
+
+
+def _reading(answer: dict[str, Any], cheapest: dict[str, Any] | None) -> str:
+    """What the ladder says, in a sentence or two."""
+    rows, metric, judged = answer["rows"], answer["metric"], f"{answer['count']:,} {answer['unit']}"
+    whole, share = rows[0], _percent(answer["share"])
+    if answer["count"] < FEWEST:
+        return f"{judged} are too few to tell which storage keeps {share} of {metric}: it takes {FEWEST}."
+    if cheapest is None:
+        return f"{metric} of the whole vectors is {whole['score']:.3f}: there is nothing to keep a share of."
+    if cheapest is whole:
+        return f"Only whole vectors in fp32 are sure to keep {share} of {metric} on these {judged}."
+    disk = cheapest["disk_mb_per_million"]
+    beside = f", beside {disk:,.0f} MB on disk for rescoring" if disk else ""
+    how = _how(rows, cheapest) if answer["unit"] == "queries" else ""
+    return (
+        f"The cheapest storage that is sure to keep {share} of {metric} on these {judged}: {_named(cheapest)}, "
+        f"{_percent(cheapest['share'])} and at least {_percent(cheapest['share_low'])} of the whole, in "
+        f"{cheapest['mb_per_million']:,.0f} MB a million documents instead of {whole['mb_per_million']:,.0f} "
+        f"({whole['mb_per_million'] / cheapest['mb_per_million']:.3g} times less){beside}.{how}"
+    )
+
+
+def _how(rows: list[dict[str, Any]], cheapest: dict[str, Any]) -> str:
+    """How to get it: with `embedft index build`, or that it must be had elsewhere."""
+    cut = "" if cheapest["dim"] == rows[0]["dim"] else f" of an encoder with truncate_dim {cheapest['dim']}"
+    if cheapest["kind"] is None:
+        return f" No kind of embedft index keeps {cheapest['storage']} vectors without rescoring them."
+    graph = ", whose graph takes memory beside them" if cheapest["kind"].startswith("hnsw") else ""
+    return f" It is what embedft index build --kind {cheapest['kind']} keeps{cut}{graph}."
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['dim']} dimensions in {row['storage'].replace('+', ' with ')}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
