@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as peer
 
 from embedft.errors import ConfigError, DataError
@@ -144,18 +145,32 @@ def test_a_model_compared_with_itself_is_no_different_and_with_a_better_one_is_w
     assert low < one.metrics["macro_f1"] < high
 
 
-def test_the_test_of_accuracy_is_the_paired_one_of_significance():
+def test_the_test_of_accuracy_is_that_of_mcnemar():
     from embedft.evaluation.comparison import compare_scores
 
     labels, chances = random_case(rows=300)
     other = np.roll(chances, 1, axis=0) * 0.3 + chances * 0.7
     one, two = evaluation(labels, chances), evaluation(labels, other)
     found = one.compare(two)["accuracy"]
+    assert found.test == "McNemar, exact"
+    assert found.p_value == pytest.approx(binomtest(found.wins, found.wins + found.losses).pvalue)
+    # The paired randomisation test of significance tends to it.
     expected = compare_scores(one.correct.astype(float), two.correct.astype(float))
     assert found.difference == pytest.approx(expected.difference)
     assert found.p_value == pytest.approx(expected.p_value, abs=0.01)
     assert found.ci_low == pytest.approx(expected.ci_low, abs=0.005)
     assert (found.wins, found.losses, found.ties) == (expected.wins, expected.losses, expected.ties)
+
+
+def test_other_metrics_keep_the_randomisation_test_and_say_what_could_be_seen():
+    labels, chances = random_case(rows=300)
+    other = np.roll(chances, 1, axis=0) * 0.3 + chances * 0.7
+    found = evaluation(labels, chances).compare(evaluation(labels, other))
+    assert {value.test for name, value in found.items() if name != "accuracy"} == {"paired randomisation"}
+    # With one label a text, micro F1 is accuracy, judged in two ways.
+    for field in ("difference", "effect_size", "detectable"):
+        assert getattr(found["micro_f1"], field) == pytest.approx(getattr(found["accuracy"], field), rel=0.03)
+    assert all(value.detectable > 0 for value in found.values())
 
 
 def test_other_texts_or_classes_are_not_compared():

@@ -1,11 +1,16 @@
 """Verdicts: right on clear cases, silent on noise, the same for the same seed."""
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from embedft.errors import DataError
 from embedft.evaluation import bootstrap_interval, compare, compare_scores, randomization_p_value
+from embedft.evaluation.comparison import compare_answers, compare_resampled, corrected
 from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation
 
@@ -61,6 +66,100 @@ def test_the_answer_is_reproducible():
     differences = scores(3) - scores(4)
     assert bootstrap_interval(differences, seed=5) == bootstrap_interval(differences, seed=5)
     assert bootstrap_interval(differences, seed=5) != bootstrap_interval(differences, seed=6)
+
+
+def test_size_and_what_could_be_seen_stand_beside_the_difference():
+    differences = np.random.default_rng(5).normal(0.02, 0.1, 225)
+    found = compare_scores(0.5 + differences, np.full(225, 0.5))
+    assert found.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1))
+    # The normal approximation of 80 % power at 5 %.
+    assert found.detectable == pytest.approx((1.960 + 0.842) * differences.std(ddof=1) / 15, rel=0.01)
+    assert found.test == "paired randomisation" and found.tests[found.test] == found.p_value
+    assert found.tests["Student's t"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert found.count == 225
+
+
+def test_json_has_every_key_and_no_correction_where_none_was_made():
+    found = json.loads(json.dumps(compare_scores(scores(0), scores(1)).as_dict()))
+    assert found.keys() == {
+        "difference", "ci_low", "ci_high", "p_value", "wins", "losses", "ties", "verdict",
+        "effect_size", "detectable", "test", "tests",
+    }  # fmt: skip
+    (one,) = corrected({"a": compare_scores(scores(0), scores(1))}).values()
+    assert one.as_dict()["p_adjusted"] == one.p_value
+
+
+def test_what_identical_systems_could_show_is_not_known():
+    found = compare_scores(scores(0), scores(0))
+    assert (found.effect_size, found.detectable) == (0.0, None)
+    assert set(found.tests.values()) == {1.0}
+
+
+def test_the_same_gain_on_every_query_has_no_effect_size():
+    found = compare_scores(np.full(40, 0.75), np.full(40, 0.5))
+    assert (found.verdict, found.effect_size, found.detectable) == ("better", None, None)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_handful_of_queries_is_never_enough(count):
+    found = compare_scores(np.linspace(0.8, 0.9, count), np.zeros(count))
+    assert found.verdict == "no difference" and found.p_value == pytest.approx(2 / 2**count)
+    assert json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_what_is_no_number_is_told_with_the_id_of_its_query():
+    with pytest.raises(DataError, match="second system: that of query 'q7' is nan; 1 of 2 are no number"):
+        compare_scores([0.1, 0.2], [0.1, np.nan], names=["q3", "q7"])
+    with pytest.raises(DataError, match="scores of 2 queries, the other of 3"):
+        compare_scores([0.1, 0.2], [0.1, 0.2, 0.3])
+    with pytest.raises(DataError, match="one number a query"):
+        compare_scores([], [])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0, 0.5, 1]), st.sampled_from([0, 0.5, 1])), min_size=1, max_size=40))
+def test_swapping_the_systems_swaps_all_that_has_a_side(pairs):
+    one, other = (np.array(side, float) for side in zip(*pairs, strict=True))
+    left, right = compare_scores(one, other), compare_scores(other, one)
+    assert left.difference == -right.difference
+    assert (left.wins, left.losses, left.ties) == (right.losses, right.wins, right.ties)
+    assert left.p_value == pytest.approx(right.p_value, abs=0.02)
+    assert left.detectable == pytest.approx(right.detectable) and left.effect_size == pytest.approx(
+        -right.effect_size if right.effect_size is not None else None
+    )
+
+
+def test_right_and_wrong_answers_are_compared_by_mcnemar():
+    right, other = np.repeat([True, False], [70, 30]), np.repeat([True, False, True], [60, 35, 5])
+    found = compare_answers(right, other)
+    assert (found.wins, found.losses, found.ties) == (10, 5, 85)
+    assert found.p_value == pytest.approx(stats.binomtest(10, 15).pvalue)
+    assert found.test == "McNemar, exact" and found.tests["McNemar, mid-p"] < found.p_value
+    assert found.difference == pytest.approx(0.05)
+
+
+def test_a_metric_that_is_no_mean_is_compared_as_a_mean_would_be():
+    gains = np.random.default_rng(6).normal(0.03, 0.1, 150)
+    resampled = gains[np.random.default_rng(7).integers(0, 150, (10_000, 150))].mean(1)
+    expected = compare_scores(gains, np.zeros(150))
+    found = compare_resampled(gains.mean(), resampled, gains, {"some test": expected.p_value})
+    assert found.effect_size == pytest.approx(expected.effect_size, rel=0.03)
+    assert found.detectable == pytest.approx(expected.detectable, rel=0.03)
+    assert (found.ci_low, found.ci_high) == pytest.approx((expected.ci_low, expected.ci_high), abs=0.002)
+    assert found.test == "some test" and (found.wins, found.losses) == (expected.wins, expected.losses)
+    less = compare_resampled(-gains.mean(), -resampled, gains, {"some test": 0.001}, lower_is_better=True)
+    assert less.verdict == found.verdict == "better"
+
+
+def test_correcting_many_comparisons_takes_verdicts_back():
+    base = scores(8)
+    noise = np.random.default_rng(10).normal(0, 0.1, (12, 200))
+    together = {f"system {n}": compare_scores(base + 0.018 + each - each.mean(), base) for n, each in enumerate(noise)}
+    assert {each.verdict for each in together.values()} == {"better"}
+    after = corrected(together)
+    assert {each.verdict for each in after.values()} == {"no difference"}
+    assert all(after[name].p_adjusted >= 12 * min(e.p_value for e in together.values()) - 1e-9 for name in after)
+    assert all(after[name].p_value == together[name].p_value for name in after)
 
 
 def evaluation(query_ids, per_query):

@@ -11,6 +11,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation import evaluate_similarity
+from embedft.evaluation.significance import steiger_p_value, williams_p_value
 from embedft.evaluation.similarity import SimilarityEvaluation, pearson, spearman
 
 
@@ -56,6 +57,30 @@ def test_a_better_model_is_better_and_a_twin_is_not():
         assert value.verdict == "no difference"
         assert value.difference == pytest.approx(0, abs=1e-12)
     assert good.compare(twin)["spearman"].ties == len(SCORES)
+
+
+def test_tests_of_two_correlations_stand_beside_the_randomisation_test():
+    good, bad = judged(noisy(SCORES, 0.3, 1), SCORES), judged(noisy(SCORES, 0.34, 2), SCORES, "two")
+    for name, of in (("spearman", spearman), ("pearson", pearson)):
+        found = good.compare(bad)[name]
+        assert found.test == "paired randomisation" and found.tests[found.test] == found.p_value
+        given = (
+            *(float(of(each, SCORES)) for each in (good.cosines, bad.cosines)),
+            float(of(good.cosines, bad.cosines)),
+        )
+        assert found.tests["Williams's t"] == williams_p_value(*given, 300)
+        assert found.tests["Steiger's z"] == steiger_p_value(*given, 300)
+        # Three ways to ask the same.
+        assert max(found.tests.values()) - min(found.tests.values()) < 0.1
+        # Normal approximation from the interval.
+        assert found.detectable == pytest.approx(2.8 / 3.92 * (found.ci_high - found.ci_low), rel=0.05)
+
+
+def test_three_pairs_are_compared_without_a_verdict():
+    few = judged(np.array([0.9, 0.1, 0.5]), np.array([1.0, 0.0, 0.5]))
+    found = few.compare(judged(np.array([0.1, 0.9, 0.4]), few.scores, "two"))["spearman"]
+    assert found.verdict == "no difference" and set(found.tests) == {"paired randomisation"}
+    assert json.dumps(found.as_dict(), allow_nan=False)
 
 
 def test_models_that_differ_by_chance_seldom_differ_by_verdict():
