@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.errors.judged import Case, Ranked, Rows
-from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, mean_interval
-from embedft.evaluation.significance import bootstrap, percentile_interval
+from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, ends, mean_interval
+from embedft.evaluation.significance import resampled_correlations
 from embedft.evaluation.similarity import spearman
 from embedft.index.lexical.words import Words, surfaces
 
@@ -95,12 +95,13 @@ def overlap_of(
     Returns:
         ``spearman``, ``ci_low``, ``ci_high``, ``against`` (the other model's, or null); ``order``: mean, ci_low,
         ci_high of the rank correlation of words and order within a query's documents, ``queries``, and ``against``;
-        ``first_wrong``: of the queries whose first document is judged or taken as irrelevant, ``queries``, the shares
-        of that document and of the relevant ones, their ``difference`` with ci_low and ci_high; ``reading``.
+        ``first_wrong``: of the queries whose first document is not a relevant one, ``queries``, in how many it is
+        ``unjudged``, the shares of words in it (``wrong``) and in the relevant ones (``relevant``), and
+        their ``difference`` with ci_low and ci_high; ``reading``.
     """
     known = ~np.isnan(shares)
-    answer: dict[str, Any] = _rising(shares[known], scores[known], seed)
-    answer["against"] = _rising(shares[known], against[known], seed)["spearman"] if against is not None else None
+    others = against[known] if against is not None else None
+    answer: dict[str, Any] = _rising(shares[known], scores[known], others, seed)
     answer["order"] = _order(case, case.own, words, seed)
     answer["order"]["against"] = _order(case, case.other, words, seed)["mean"] if case.other is not None else None
     answer["first_wrong"] = _first_wrong(case, words, shares, seed)
@@ -108,17 +109,15 @@ def overlap_of(
     return answer
 
 
-def _rising(shares: Floats, scores: Floats, seed: int) -> dict[str, float | None]:
+def _rising(shares: Floats, scores: Floats, against: Floats | None, seed: int) -> dict[str, float | None]:
+    found: dict[str, float | None] = dict.fromkeys(("spearman", "ci_low", "ci_high", "against"))
     if len(shares) < SMALLEST or np.ptp(shares) == 0 or np.ptp(scores) == 0:
-        return {"spearman": None, "ci_low": None, "ci_high": None}
-    drawn = bootstrap(lambda rows: spearman(shares[rows], scores[rows]), len(shares), rounds=_rounds(shares), seed=seed)
-    low, high = percentile_interval(drawn, count=len(shares))
-    return {"spearman": float(spearman(shares, scores)), "ci_low": float(low), "ci_high": float(high)}
-
-
-def _rounds(values: Floats) -> int:
-    # Each resample is ranked anew; of 20,000 queries 200 resamples take a second, and their interval is narrow.
-    return int(np.clip(4_000_000 / len(values), 200, ROUNDS))
+        return found
+    drawn = resampled_correlations("spearman", shares, scores[None], rounds=ROUNDS, seed=seed)
+    found["spearman"] = float(spearman(shares, scores))
+    found["ci_low"], found["ci_high"] = ends(drawn[0], len(shares))
+    found["against"] = float(spearman(shares, against)) if against is not None else None
+    return found
 
 
 def _order(case: Case, ranked: Ranked, words: Vocabulary, seed: int) -> dict[str, float | int | None]:
@@ -147,6 +146,7 @@ def _first_wrong(case: Case, words: Vocabulary, shares: Floats, seed: int) -> di
     interval = mean_interval(own - shares[wrong], seed=seed)
     return {
         "queries": len(wrong),
+        "unjudged": int((~case.own.judged[wrong, 0]).sum()) if len(wrong) else 0,
         "wrong": float(own.mean()) if len(wrong) else None,
         "relevant": float(shares[wrong].mean()) if len(wrong) else None,
         "difference": interval["mean"],
@@ -184,10 +184,11 @@ def _of_order(order: dict[str, Any]) -> Sequence[str]:
 def _of_first(first: dict[str, Any]) -> Sequence[str]:
     if first["ci_low"] is None:
         return []
-    shares = f"{first['wrong']:.0%} of the query's words against {first['relevant']:.0%} in the relevant ones"
-    opening = f"Where the first document is wrong ({first['queries']} queries) it holds {shares}"
+    text = (
+        f"Where the first document is not a relevant one ({first['queries']} queries, in {first['unjudged']} it is not "
+        f"judged) it holds {first['wrong']:.0%} of the query's words, the relevant ones {first['relevant']:.0%}: "
+    )
     if first["ci_low"] > 0:
-        return [f"{opening}: there words misled."]
-    if first["ci_high"] < 0:
-        return [f"{opening}: such mistakes are not made by words."]
-    return [f"{opening}: no difference."]
+        missed = first["unjudged"] > first["queries"] / 2
+        return [f"{text}there words misled{', or the judgments miss documents' if missed else ''}."]
+    return [f"{text}{'such mistakes are not made by words' if first['ci_high'] < 0 else 'no difference'}."]

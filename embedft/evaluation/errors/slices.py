@@ -22,6 +22,8 @@ Rows = npt.NDArray[np.int64]
 SMALLEST = 20
 PARTS = 4
 MOST_KINDS = 8
+# So many joined kinds are named.
+NAMED_KINDS = 2
 # The ends of an interval move by a thirtieth of its width from one seed to another.
 ROUNDS = 2000
 NOWHERE = -1
@@ -55,6 +57,11 @@ def plain(value: float, unit: str) -> str:
 def percent(value: float, unit: str) -> str:
     """A share as a percentage of what is named."""
     return f"{value:.0%} {unit}".strip()
+
+
+def decimal(value: float, unit: str) -> str:
+    """A number with two places."""
+    return f"{value:.2f} {unit}".strip()
 
 
 def by_amount(
@@ -122,7 +129,7 @@ def by_kind(by: str, kinds: Sequence[str | None], *, items: str = "queries") -> 
     rest = NOWHERE
     if joined >= SMALLEST:
         rest = len(labels)
-        labels.append(f"{len(small)} others" if len(small) > 1 else small[0])
+        labels.append(f"{len(small)} others" if len(small) > NAMED_KINDS else " or ".join(small))
     part = np.array([NOWHERE if kind is None else number_of.get(kind, rest) for kind in kinds], np.int64)
     if len(labels) < 2:
         return Slicing(by, (), np.full_like(part, NOWHERE), f"{by}: no two kinds have {SMALLEST} {items} each.")
@@ -183,16 +190,10 @@ def ends(replicates: Floats, count: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def telling(slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values: Floats, key: str) -> list[str]:
-    """A sentence for each slicing whose parts differ by more than chance: the best part and the worst.
+def differing(slicings: Sequence[Slicing], values: Floats) -> list[tuple[Slicing, float]]:
+    """The slicings whose parts differ in ``values`` (n,) by more than chance, each with its p-value.
 
-    Differences are told by Kruskal and Wallis' test, its p-values corrected by Holm over the slicings.
-
-    Args:
-        slicings: as for ``rows``.
-        rows: of `sliced_means`.
-        values: (n,), what is compared: scores, or differences of two models.
-        key: of a row, "score" or "difference".
+    By Kruskal and Wallis' test, p-values corrected by Holm over the slicings, at 5 %.
     """
     from scipy.stats import kruskal
 
@@ -202,20 +203,30 @@ def telling(slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values:
         groups = [values[one.part == number] for number in range(len(one.labels))]
         same = np.ptp(values[one.part != NOWHERE]) == 0
         chances.append(1.0 if same else float(kruskal(*groups).pvalue))
+    return [(one, float(chance)) for one, chance in zip(judged, holm(chances), strict=True) if chance < ALPHA]
+
+
+def telling(slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values: Floats, key: str) -> list[str]:
+    """A sentence for each slicing whose parts differ by more than chance: the worst part and the best.
+
+    Args:
+        slicings: as for ``rows``.
+        rows: of `sliced_means`.
+        values: (n,), what is compared: scores, or differences of two models.
+        key: of a row, "score" or "difference".
+    """
+    what, sign = ("The score", "") if key == "score" else ("The difference to the other model", "+")
     sentences = []
-    for one, chance in zip(judged, holm(chances), strict=True):
-        if chance >= ALPHA:
-            continue
+    for one, chance in differing(slicings, values):
         own = [row for row in rows if row["by"] == one.by]
         worst, best = min(own, key=lambda row: row[key]), max(own, key=lambda row: row[key])
-        what = "The score" if key == "score" else "The difference to the other model"
-        sign = "" if key == "score" else "+"
         sentences.append(
-            f"{what} depends on {one.by} (p {_chance(chance)}): {worst[key]:{sign}.3f} for {worst['label']}, "
+            f"{what} depends on {one.by} ({chance_text(chance)}): {worst[key]:{sign}.3f} for {worst['label']}, "
             f"{best[key]:{sign}.3f} for {best['label']}."
         )
     return sentences
 
 
-def _chance(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+def chance_text(value: float) -> str:
+    """A p-value as sentences have it."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -1,9 +1,9 @@
 """Documents to label next: unjudged, and so placed in a ranking that they may be relevant (false negatives).
 
-What tells them was measured on judgments that were hidden (30 % of the relevant ones, six times): a document that stands
-far above the mean of its query's ranking, whose query finds a relevant document soon, and that the other model ranks
-high too. Of 30 suggestions on cranfield 53 % were hidden judgments, of all unjudged documents above the first relevant
-one 8 %. By the lead over the relevant documents it would be 7 %: where that is large, the query has simply failed.
+What tells them was measured on judgments that were hidden (30 % of the relevant ones, six times): a document that
+stands far above the mean of its query's ranking, whose query finds a relevant document soon, and that the other model
+ranks high too. Of 30 suggestions on cranfield 53 % were hidden judgments, of all unjudged documents above the first
+relevant one 8 %. By the lead over the relevant documents it would be 7 %: where that is large, the query has failed.
 
 Each suggestion says why in words.
 """
