@@ -103,8 +103,8 @@ def _positions(ids: pa.ChunkedArray, known: Sequence[str]) -> Integers:
 def _slots(queries: Integers, documents: Integers, width: int, slots: int) -> Integers:
     """A place in 0..slots for the key of each pair: the upper bits of its product with `SPREAD`.
 
-    ``slots`` is a power of two. Both factors of the key are multiplied, in place, instead of the key itself, which would
-    be another array as large as the ranking.
+    ``slots`` is a power of two. Both factors of the key are multiplied, in place: the key itself would be
+    another array as large as the ranking.
     """
     spread = documents.astype(np.uint64)
     spread *= SPREAD

@@ -80,8 +80,10 @@ class MtebEncoder:
 class MtebIndex:
     """An index as mteb's retrieval tasks ask for one.
 
-    A task says how deep it searches (``k_values``, of mteb's own to 1,000), and asks once: an approximate index asked
-    for 1,000 hits looks harder for the first 10 too. `RetrievalTask` takes other cut-offs.
+    A task says how deep it searches (``k_values``, of mteb's own tasks to 1,000), and asks once, where
+    `embedft.evaluation.evaluate_through` asks for each cut-off anew: an approximate index asked for 1,000 hits looks
+    harder for the first 10 too, and hybrid search cuts its many equal scores elsewhere. `RetrievalTask` takes other
+    cut-offs.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class MtebIndex:
         self._settings = settings
         self._hybrid, self._exact = hybrid, exact
         self._index: Index | None = None
+        self._known: set[str] = set()
 
     def index(self, corpus: Any, **_: Any) -> None:
         """Have an index of ``corpus``, a table of mteb's with the columns id, text and maybe title.
@@ -127,11 +130,13 @@ class MtebIndex:
             DataError: the index holds other documents.
         """
         if isinstance(self._source, Encoder):
-            self._index = Index.build(_documents(corpus), self._source, **self._settings)
+            documents = _documents(corpus)
+            self._index = Index.build(documents, self._source, **self._settings)
+            self._known = {document["id"] for document in documents}
             return
         if len(self._source) != len(corpus):
             raise _other_documents(self._source, f"holds {len(self._source)} documents, the task {len(corpus)}")
-        self._index = self._source
+        self._index, self._known = self._source, set(corpus["id"])
 
     def search(self, queries: Any, *, top_k: int, top_ranked: Mapping[str, Any] | None = None, **_: Any) -> Results:
         """Query id -> document id -> score, of the ``top_k`` best.
@@ -151,6 +156,9 @@ class MtebIndex:
         found: Results = {}
         for query, values, names in zip(queries["id"], scores.astype(np.float32), ids, strict=True):
             hits = sorted((-value, name) for value, name in zip(values.tolist(), names, strict=True) if name)
+            foreign = next((name for _, name in hits if name not in self._known), None)
+            if foreign is not None:
+                raise _other_documents(self._index, f"finds {foreign!r}, which is not among the task's documents")
             apart = set_apart(-np.array([value for value, _ in hits], np.float32))
             found[query] = dict(zip([name for _, name in hits], apart.tolist(), strict=True))
         return found
