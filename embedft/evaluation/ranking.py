@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedft.errors import DataError
-from embedft.evaluation.judgments import NO_DOCUMENT as NO_DOCUMENT
-from embedft.evaluation.judgments import Judgments
+from embedft.evaluation.judgments import NO_DOCUMENT, Judgments
 from embedft.evaluation.metrics import Judged
 from embedft.index.exact import Rows, exact_search
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from embedft.data import RetrievalData
 from embedft.errors import DataError
 from embedft.evaluation.digest import digest_of_retrieval
+from embedft.evaluation.judgments import NO_DOCUMENT
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
-from embedft.evaluation.ranking import NO_DOCUMENT, Ranking
+from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation, score_ranking
 from embedft.index import Index
 from embedft.index.approximate import FLAT
