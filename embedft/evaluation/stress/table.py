@@ -35,6 +35,7 @@ class StressTable:
         negation: how near texts stay to their negations; None where none could be negated.
         left_out: stress -> why it was not tried.
         losses: (stress, strength) -> (count,), what each query or text lost; empty where the metric is no mean.
+        against: the table of another model, behind `beside`.
     """
 
     model: str
@@ -51,6 +52,7 @@ class StressTable:
     negation: Nearness | None
     left_out: Mapping[str, str]
     losses: Mapping[tuple[str, float | None], Floats]
+    against: StressTable | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the attributes, with ``reading``, a list of sentences.
@@ -58,13 +60,16 @@ class StressTable:
         Each of ``rows`` has stress, strength (null where there is none), label, family, shows; score, drop (above 0 is
         worse, of an error metric too) with ci_low and ci_high, p_value, p_adjusted (Holm, over all rows), verdict (of
         the stressed texts, by p_adjusted); changed (share of the texts), cosine (mean, of changed texts before and
-        after), example {before, after}; and, behind `beside`, against.
+        after), example {before, after}; and, behind `beside`, against. The other model's score and negation stand in
+        ``against``, null without one.
         """
+        other = self.against
         return {
             **{name: getattr(self, name) for name in ("model", "data", "split", "task", "metric", "unit")},
             **{name: getattr(self, name) for name in ("count", "of", "score", "encoded", "rows")},
-            "negation": self.negation.as_dict() if self.negation is not None else None,
+            "negation": _of(self.negation),
             "left_out": [{"stress": name, "reason": reason} for name, reason in self.left_out.items()],
+            "against": other and {"model": other.model, "score": other.score, "negation": _of(other.negation)},
             "reading": self.reading(),
         }
 
@@ -84,7 +89,7 @@ class StressTable:
                 continue
             kept = {name: other[name] for name in ("score", "drop", "ci_low", "ci_high", "verdict")}
             rows.append({**row, "against": {**kept, **_more(self.losses.get(key), against.losses.get(key))}})
-        return replace(self, rows=rows)
+        return replace(self, rows=rows, against=against)
 
     def reading(self) -> list[str]:
         """What the table says, in sentences."""
@@ -152,6 +157,10 @@ def _cosine(condition: Condition, vectors: Vectors, base: Rows) -> float:
     return float(np.einsum("ij,ij->i", vectors[base[condition.changed]], vectors[new], dtype=np.float64).mean())
 
 
+def _of(negation: Nearness | None) -> dict[str, Any] | None:
+    return negation.as_dict() if negation is not None else None
+
+
 def _more(own: Floats | None, other: Floats | None) -> dict[str, Any]:
     if own is None or other is None or len(own) != len(other):
         return dict.fromkeys(("more", "more_ci_low", "more_ci_high", "more_p_value", "more_verdict"))
@@ -188,4 +197,4 @@ def _others(rows: Sequence[dict[str, Any]]) -> list[str]:
     harmless = [row["label"] for row in same if row["ci_high"] <= HARMLESS]
     unsure = [row["label"] for row in same if row["ci_high"] > HARMLESS]
     sentences = [f"Harmless, {HARMLESS:g} lost at most: {'; '.join(harmless)}."] if harmless else []
-    return sentences + ([f"Not shown either way: {'; '.join(unsure)}."] if unsure else [])
+    return sentences + ([f"Neither a drop nor its absence is shown: {'; '.join(unsure)}."] if unsure else [])

