@@ -59,18 +59,17 @@ def curves(lines: Sequence[tuple[str, Points]], caption: str, *, strong: int | N
     """A line for each named series of (x, y), the one at ``strong`` set off; a series of one point is a dot."""
     points = [point for _, series in lines for point in series]
     across, up = _axes([x for x, _ in points], [y for _, y in points])
-    drawn = [_grid(across, up)]
+    drawn = [grid(across, up)]
     order = [place for place in range(len(lines)) if place != strong] + ([] if strong is None else [strong])
     for place in order:
         name, series = lines[place]
         main = place == strong or len(lines) == 1
-        color = "var(--bar)" if main else "var(--soft)"
+        kind = "main" if main else "other"
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in series)
-        style = f"fill:none;stroke:{color};stroke-width:{2 if main else 1};opacity:{1 if main else 0.55}"
         if len(series) > 1:
-            drawn.append(f'<polyline points="{path}" style="{style}"><title>{escape(name)}</title></polyline>')
+            drawn.append(f'<polyline points="{path}" class="line {kind}"><title>{escape(name)}</title></polyline>')
         elif series:
-            drawn.append(_dot(across(series[0][0]), up(series[0][1]), name, style=f"fill:{color}"))
+            drawn.append(_dot(across(series[0][0]), up(series[0][1]), name, kind=kind))
     return figure("".join(drawn), WIDTH, HEIGHT, caption)
 
 
@@ -79,9 +78,9 @@ def history(values: Sequence[tuple[float, float, str, bool]], best: Points, capt
     across, up = _axes([x for x, *_ in values] + [x for x, _ in best], [y for _, y, *_ in values])
     stairs = _stairs(best)
     path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in stairs)
-    line = f'<polyline points="{path}" style="fill:none;stroke:var(--bar);stroke-width:1.5"/>' if stairs else ""
-    dots = "".join(_dot(across(x), up(y), said, style=_dot_style(whole)) for x, y, said, whole in values)
-    return figure(_grid(across, up) + line + dots, WIDTH, HEIGHT, caption)
+    line = f'<polyline points="{path}" class="line main"/>' if stairs else ""
+    dots = "".join(_dot(across(x), up(y), said, kind=_dot_kind(whole)) for x, y, said, whole in values)
+    return figure(grid(across, up) + line + dots, WIDTH, HEIGHT, caption)
 
 
 def points(
@@ -100,7 +99,7 @@ def points(
         names = list(dict.fromkeys([*order, *(str(x) for x, *_ in values)]))
         across, up = _axes([-0.5, len(names) - 0.5], heights)
         places = [across(names.index(str(x))) for x, *_ in values]
-        grid = _grid(None, up) + "".join(
+        scale = grid(None, up) + "".join(
             f'<text x="{across(place):.1f}" y="{HEIGHT - FOOT + 14}" text-anchor="middle"><title>{escape(name)}</title>'
             f"{escape(_cut(name, 36 // len(names)))}</text>"
             for place, name in enumerate(names)
@@ -108,42 +107,45 @@ def points(
     else:
         across, up = _axes([x for x, *_ in values], heights, log=log)
         places = [across(x) for x, *_ in values]
-        grid = _grid(across, up)
+        scale = grid(across, up)
     dots = "".join(
-        _dot(place, up(y), said, style=_dot_style(whole))
+        _dot(place, up(y), said, kind=_dot_kind(whole))
         for place, (_, y, said, whole) in zip(places, values, strict=True)
     )
-    return figure(grid + dots, WIDTH, HEIGHT, caption)
+    return figure(scale + dots, WIDTH, HEIGHT, caption)
 
 
 def _axes(wide: Sequence[float], high: Sequence[float], *, log: bool = False) -> tuple[Axis, Axis]:
     return Axis(wide, LEFT + 4, WIDTH - RIGHT, log=log), Axis(high, HEIGHT - FOOT - 4, TOP)
 
 
-def _grid(across: Axis | None, up: Axis) -> str:
+def grid(across: Axis | None, up: Axis, *, width: int = WIDTH, height: int = HEIGHT, foot: int = FOOT) -> str:
     """Lines and figures at the ticks."""
-    foot = HEIGHT - FOOT
-    drawn = [f'<line x1="{LEFT}" y1="{foot}" x2="{WIDTH - RIGHT}" y2="{foot}"/>']
+    bottom, right = height - foot, width - RIGHT
+    drawn = [f'<line x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>']
     for value in up.ticks():
         y = up(value)
-        drawn.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" style="opacity:.6"/>')
-        drawn.append(f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>')
+        drawn.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" class="faint"/>')
+        drawn.append(f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{tick(value)}</text>')
     for value in across.ticks() if across else ():
         x = across(value) if across else 0.0
-        drawn.append(f'<text x="{x:.1f}" y="{foot + 14}" text-anchor="middle">{_tick(value)}</text>')
+        drawn.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{tick(value)}</text>')
     return "".join(drawn)
 
 
-def _tick(value: float) -> str:
+def tick(value: float) -> str:
+    """A figure at an axis."""
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.2g}".replace("e-0", "e-") if abs(value) < 1e-4 else f"{value * 1e4:.3g}e-4"
     return f"{value:g}" if abs(value) < 1e5 else number(value)
 
 
-def _dot(x: float, y: float, said: str, *, style: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" style="{style}"><title>{escape(said)}</title></circle>'
+def _dot(x: float, y: float, said: str, *, kind: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" class="dot {kind}"><title>{escape(said)}</title></circle>'
 
 
-def _dot_style(whole: bool) -> str:
-    return "fill:var(--bar)" if whole else "fill:none;stroke:var(--soft);stroke-width:1.2"
+def _dot_kind(whole: bool) -> str:
+    return "main" if whole else "hollow"
 
 
 def _stairs(series: Points) -> list[tuple[float, float]]:

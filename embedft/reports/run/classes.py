@@ -1,0 +1,145 @@
+"""Errors of a classifier: what is taken for what, how sure it is, and labels that are probably wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from embedft.reports.heat import heat
+from embedft.reports.html import Html, element, own_text
+from embedft.reports.page import Cell, folded, paragraph, table
+from embedft.reports.reliability import reliability
+from embedft.reports.run.examples import readings
+from embedft.reports.run.figures import plural, score, shortened
+
+SHORT = 240
+# Rows of the table of mistaken classes at most.
+PAIRS = 500
+
+
+def classes(errors: dict[str, Any], metrics: dict[str, Any]) -> Iterator[str]:
+    """Confusion, classes, calibration, mistakes, doubtful labels.
+
+    Args:
+        errors: of ``analysis.json``; may be empty.
+        metrics: of ``metrics.json``, for what is missing there.
+    """
+    yield from readings(errors)
+    confusion = metrics.get("confusion") or {}
+    names = errors.get("classes") or confusion.get("classes") or []
+    yield from _confusion(names, errors.get("confusion") or confusion.get("matrix"))
+    yield from _confused(names, errors.get("confusion") or confusion.get("matrix"),
+                         errors.get("confused") or confusion.get("confused") or [])  # fmt: skip
+    yield from _per_class(errors.get("per_class") or metrics.get("per_class") or [])
+    yield from _calibration({**(metrics.get("calibration") or {}), **(errors.get("calibration") or {})})
+    yield from _mistakes(errors.get("mistakes") or [])
+    yield from _doubtful(errors.get("label_errors") or [])
+
+
+def _confusion(names: list[str], matrix: list[list[int]] | None) -> Iterator[str]:
+    if not names or not matrix:
+        return
+    yield "<h3>Confusion</h3>"
+    yield heat(names, matrix)
+
+
+def _confused(names: list[str], matrix: list[list[int]] | None, known: list[dict[str, Any]]) -> Iterator[str]:
+    """Every pair of classes that was mistaken, or those that were counted."""
+    if matrix:
+        totals = [sum(row) for row in matrix]
+        found = [
+            (names[row], names[column], count, Cell(f"{count / totals[row]:.0%}", count / totals[row]))
+            for row, counts in enumerate(matrix)
+            for column, count in enumerate(counts)
+            if count and row != column
+        ]
+        found.sort(key=lambda entry: -entry[2])
+        head: tuple[str, ...] = ("label", "taken for", "texts", "of the label's")
+    else:
+        found = [(pair.get("label"), pair.get("predicted"), pair.get("texts")) for pair in known]  # type: ignore[misc]
+        head = ("label", "taken for", "texts")
+    if not found:
+        return
+    shown = found[:PAIRS]
+    more = f" ({len(found):,}, the {PAIRS} most frequent shown)" if len(found) > PAIRS else f" ({len(found):,})"
+    yield folded(
+        f"Classes taken for others{more}", Html(table(head, shown, sortable=True, filtered="Filter by class")),
+        opened=len(found) <= 12,
+    )  # fmt: skip
+
+
+def _per_class(rows: list[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        return
+    head = ("class", "texts", "predicted", "precision", "recall", "F1")
+    cells = [
+        (
+            row.get("class"),
+            row.get("texts"),
+            row.get("predicted"),
+            *(Cell(score(row.get(name)), row.get(name)) for name in ("precision", "recall", "f1")),
+        )
+        for row in rows
+    ]
+    yield folded(
+        f"Each of the {plural(len(rows), 'classes')}, the smallest F1 first",
+        Html(table(head, cells, sortable=True, filtered="Filter by class")),
+        opened=len(rows) <= 12,
+    )
+
+
+def _calibration(calibration: dict[str, Any]) -> Iterator[str]:
+    bins = calibration.get("bins") or []
+    if not bins:
+        return
+    yield "<h3>How sure it is</h3>"
+    yield reliability(bins, calibration.get("ece"), calibration.get("ece_uncalibrated"))
+
+
+def _mistakes(mistakes: list[dict[str, Any]]) -> Iterator[str]:
+    if not mistakes:
+        return
+    yield f"<h3>Surest mistakes: {len(mistakes)}</h3>"
+    cards = []
+    for mistake in mistakes:
+        near = [
+            element(
+                "li",
+                element("span", f"{entry.get('label', '')}, cosine {score(entry.get('cosine'))}", class_="rank"),
+                own_text(entry.get("text", ""), name="span"),
+            )
+            for entry in mistake.get("nearest") or []
+        ]
+        summary = (
+            own_text(mistake.get("text", ""), name="span", class_="query"),
+            element(
+                "span",
+                own_text(_label(mistake.get("label"))), " taken for ", own_text(_label(mistake.get("predicted"))),
+                f", {score(mistake.get('probability'), 2)}",
+                class_="scores worse",
+            ),
+        )  # fmt: skip
+        inner = element("ul", near) if near else element("p", "No training text is kept.", class_="small")
+        cards.append(folded(summary, element("p", "Nearest training texts", class_="figure-title"), inner, kind="card"))
+    yield element("div", cards, class_="cards", data_filter="Filter the mistakes")
+
+
+def _doubtful(rows: list[dict[str, Any]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield "<h3>Labels that are probably wrong</h3>"
+    yield paragraph("The model is sure of another class; look at these before you train again.")
+    cells = [
+        (
+            own_text(shortened(row.get("text", ""), SHORT)),
+            _label(row.get("label")),
+            _label(row.get("predicted")),
+            Cell(score(row.get("probability"), 2), row.get("probability")),
+        )
+        for row in rows
+    ]
+    yield table(("text", "label", "predicted", "probability"), cells, sortable=True, filtered="Filter these texts")
+
+
+def _label(label: Any) -> str:
+    return ", ".join(map(str, label)) if isinstance(label, list) else str(label)

@@ -1,0 +1,109 @@
+"""All metrics: differences with their intervals, or, of one model alone, scores with theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from embedft.reports.forest import Estimate, forest
+from embedft.reports.html import Html, own_text
+from embedft.reports.page import Cell, paragraph, table
+from embedft.reports.run.figures import KINDS, badge, base_name, between, chance, is_number, score, signed
+from embedft.reports.run.record import Record
+
+# Metrics of which less is better; they have another axis, since a difference to the left is a gain.
+LOWER = frozenset({"ece", "nll", "brier"})
+
+
+def comparison(record: Record) -> Iterator[str]:
+    """The forest of differences and the table; without another model the scores."""
+    if record.comparison:
+        yield from _compared(record)
+    else:
+        yield from _alone(record)
+
+
+def _compared(record: Record) -> Iterator[str]:
+    yield paragraph(
+        "Each line is the difference between ", own_text(base_name(str(record.metrics.get("model", "")))),
+        " (after) and ", own_text(base_name(record.against)), " (before) on the same ", record.unit,
+        ", with its 95 % interval. An interval that crosses the dashed line may be chance.",
+    )  # fmt: skip
+    sides = (("← before is better", "after is better →"), ("← after is better", "before is better →"))
+    for lower, ends in zip((False, True), sides, strict=True):
+        rows = [_estimate(name, value) for name, value in record.comparison.items() if (name in LOWER) == lower]
+        if rows:
+            yield forest(rows, "difference, after less before" + (" (less is better)" if lower else ""), ends=ends)
+    yield _table(record)
+    tests = sorted({str(value["test"]) for value in record.comparison.values() if value.get("test")})
+    adjusted = any("p_adjusted" in value for value in record.comparison.values())
+    yield paragraph(
+        f"Test: {', '.join(tests) if tests else 'paired randomisation'}. Intervals: paired bootstrap. "
+        + ("Holm: p corrected for the number of comparisons. " if adjusted else "")
+        + "“Better” and “worse” need p < 0.05 and an interval without zero.",
+        kind="small",
+    )
+
+
+def _estimate(name: str, value: dict[str, Any]) -> Estimate:
+    shown = f"{signed(value.get('difference'))} ({between(value.get('ci_low'), value.get('ci_high'))})"
+    low, high = value.get("ci_low"), value.get("ci_high")
+    return Estimate(
+        name, _number(value.get("difference")), _number(low), _number(high), shown,
+        KINDS.get(str(value.get("verdict")), "same"),
+    )  # fmt: skip
+
+
+def _table(record: Record) -> str:
+    extra = [
+        (title, key)
+        for title, key in (("Holm", "p_adjusted"), ("effect size", "effect_size"), ("detectable", "detectable"))
+        if any(is_number(value.get(key)) for value in record.comparison.values())
+    ]
+    head = ["metric", "verdict", "before", "after", "difference", "95 % interval", "p", *(title for title, _ in extra)]
+    head.append("won/lost/same")
+    rows = []
+    for name, value in record.comparison.items():
+        rows.append(
+            [
+                Cell(name, name, "name"),
+                Cell(badge(value.get("verdict")), str(value.get("verdict"))),
+                Cell(score(record.before.get(name), 4), _number(record.before.get(name))),
+                Cell(score(record.values.get(name), 4), _number(record.values.get(name))),
+                Cell(signed(value.get("difference"), 4), _number(value.get("difference"))),
+                Cell(between(value.get("ci_low"), value.get("ci_high")), None, "interval"),
+                Cell(chance(value.get("p_value")), _number(value.get("p_value"))),
+                *(_extra(value.get(key), key) for _, key in extra),
+                Cell(
+                    "/".join(f"{int(value.get(count) or 0):,}" for count in ("wins", "losses", "ties")),
+                    None,
+                    "interval",
+                ),
+            ]
+        )
+    return table(head, rows, sortable=True)
+
+
+def _extra(value: Any, key: str) -> Cell:
+    shown = chance(value) if key == "p_adjusted" else signed(value, 2) if key == "effect_size" else score(value, 4)
+    return Cell(shown, _number(value))
+
+
+def _alone(record: Record) -> Iterator[str]:
+    intervals = record.metrics.get("intervals") or {}
+    rows, estimates = [], []
+    for name, value in record.values.items():
+        low, high = intervals.get(name) or (None, None)
+        rows.append([name, Cell(score(value, 4), _number(value)), Cell(between(low, high, sign=False), None)])
+        shown = score(value) + (f" ({between(low, high, sign=False)})" if is_number(low) else "")
+        estimates.append(Estimate(name, _number(value), _number(low), _number(high), shown))
+    yield paragraph(
+        "No other model was scored: ", Html("<code>--against BASE</code>"), " tells whether this one is better."
+    )
+    if any(row.low is not None for row in estimates):
+        yield forest(estimates, "score, 95 % interval", zero=None)
+    yield table(["metric", "score", "95 % interval"], rows, sortable=True)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) else None

@@ -1,0 +1,79 @@
+"""How numbers, intervals, p-values and verdicts are written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeGuard
+
+from embedft.reports.html import Html, element
+
+# Signs beside the words, for those who do not see the colours.
+SIGNS = {"better": "▲", "worse": "▼", "no difference": "●"}
+KINDS = {"better": "better", "worse": "worse", "no difference": "same"}
+MISSING = "–"
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def score(value: Any, digits: int = 3) -> str:
+    """``0.729``; a dash for what is missing or no number."""
+    return f"{value:.{digits}f}" if is_number(value) else MISSING
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """``+0.122``."""
+    if not is_number(value):
+        return MISSING
+    shown = f"{float(value):+.{digits}f}"
+    return shown.replace("-", "+") if float(shown) == 0 else shown
+
+
+def between(low: Any, high: Any, *, sign: bool = True, digits: int = 3) -> str:
+    """``+0.105 .. +0.139``."""
+    write = signed if sign else score
+    return f"{write(low, digits)} .. {write(high, digits)}" if is_number(low) and is_number(high) else MISSING
+
+
+def chance(p_value: Any) -> str:
+    """``0.0310``, or ``< 0.0002``: the least that the randomisation can tell."""
+    if not is_number(p_value):
+        return MISSING
+    return f"{p_value:.4f}" if p_value >= 0.0002 else "< 0.0002"
+
+
+def with_chance(p_value: Any) -> str:
+    """``p = 0.031`` or ``p < 0.0002``; empty where there is none."""
+    if not is_number(p_value):
+        return ""
+    return f"p = {p_value:.3f}" if p_value >= 0.0095 else f"p = {p_value:.4f}" if p_value >= 0.0002 else "p < 0.0002"
+
+
+def badge(verdict: Any) -> Html:
+    """The verdict with its sign."""
+    verdict = str(verdict)
+    return element("span", f"{SIGNS.get(verdict, '')} {verdict}".strip(), class_=f"badge {KINDS.get(verdict, 'same')}")
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 query`` or ``1,234 queries``; the noun is given in the plural."""
+    return f"{count:,} {single(noun) if count == 1 else noun}"
+
+
+def single(noun: str) -> str:
+    """The singular of a noun of ours."""
+    return {"queries": "query", "classes": "class"}.get(noun, noun.removesuffix("s"))
+
+
+def shortened(text: Any, length: int) -> str:
+    """The text, or its beginning with an ellipsis."""
+    told = str(text)
+    return told if len(told) <= length else told[: length - 1].rstrip() + "…"
+
+
+def base_name(name: str) -> str:
+    """The last parts of a path that name a model: ``RUN/model`` of ``/somewhere/RUN/model``."""
+    parts = name.rstrip("/").split("/")
+    return "/".join(parts[-2:]) if name.startswith(("/", ".", "~")) and len(parts) > 2 else name

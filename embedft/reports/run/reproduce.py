@@ -1,0 +1,98 @@
+"""Settings, surroundings, and how to get the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from embedft.config import RunConfig, fields
+from embedft.reports.html import Html, element
+from embedft.reports.page import Cell, folded, paragraph, table
+from embedft.reports.run.record import Record
+
+
+def configuration(record: Record) -> Iterator[str]:
+    """The fields that differ from their defaults, and all of them folded."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields()}
+    settings = dict(_dotted(record.config))
+    own = [(name, value) for name, value in settings.items() if value != _plain(defaults.get(name))]
+    yield paragraph("Fields that differ from their defaults:")
+    yield table(("field", "value"), [(name, _shown(value)) for name, value in own])
+    rows = [
+        (name, _shown(value), _shown(_plain(defaults.get(name))) if name in defaults else "")
+        for name, value in settings.items()
+    ]
+    whole = table(("field", "value", "default"), rows, sortable=True, filtered="Filter fields")
+    yield folded(f"All {len(rows)} fields", Html(whole))
+
+
+def environment(record: Record) -> Iterator[str]:
+    """Versions, processor, threads, fingerprints."""
+    found = record.run.get("environment") or {}
+    rows = [(name, str(value)) for name, value in found.items() if not isinstance(value, Mapping)]
+    rows += [(name, str(value)) for name, value in (found.get("versions") or {}).items()]
+    prints = {
+        "fingerprint of the base": record.run.get("base_fingerprint"),
+        "fingerprint of the model": record.run.get("fingerprint") or record.metrics.get("fingerprint"),
+    }
+    rows += [(name, Cell(element("code", value), str(value))) for name, value in prints.items() if value]  # type: ignore[misc]
+    if rows:
+        yield table(("", ""), rows)
+    else:
+        yield paragraph("It was not recorded.")
+
+
+def reproduce(record: Record) -> Iterator[str]:
+    """The commands, and the configuration as YAML."""
+    name = record.name
+    if record.run:
+        yield paragraph("With the configuration below as ", element("code", "run.yaml"), " and the same versions:")
+        commands = [f"embedft train run.yaml -o {name}", f"embedft report {name}"]
+    else:
+        model, data = record.metrics.get("model", ""), record.metrics.get("data", "")
+        against = f" --against {record.against}" if record.against else ""
+        commands = [
+            f"embedft evaluate {model} --task {record.task} --data {data} --split {record.metrics.get('split', 'test')}"
+            f"{against} -o {name}"
+        ]
+    yield element("pre", element("code", "\n".join(commands)), tabindex="0")
+    if record.run:
+        yield folded("run.yaml", element("pre", element("code", as_yaml(record.config)), tabindex="0"))
+        yield paragraph(
+            "The same configuration, data, seed and number of threads give the same vectors on the same machine; the "
+            "checksums of the data stand above.",
+            kind="small",
+        )
+
+
+def as_yaml(config: dict[str, Any]) -> str:
+    """The settings that differ from their defaults, as a configuration file."""
+    import yaml
+
+    try:
+        known = RunConfig.model_validate(config)
+    except ValueError:
+        # Of another version, with other fields: as it was written.
+        return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    return str(
+        yaml.safe_dump(known.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+    )
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    known = {name for name, _ in fields()}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and f"{prefix}{name}" not in known and value:
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _plain(value: Any) -> Any:
+    """A default as JSON would have it."""
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump else value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None or value == [] or value == {} else str(value)

@@ -1,0 +1,205 @@
+"""What was scored one by one, as the columns that the page's script shows and its figures are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedft.reports.html import cleaned
+from embedft.reports.run.record import Record
+
+Floats = npt.NDArray[np.float64]
+# A page of this many rows stays under 5 MB.
+MOST = 10_000
+# Bytes that all texts together may take, and characters of one of them at most and at least.
+TEXT_BYTES, LONGEST, SHORTEST = 2_400_000, 300, 24
+DIGITS = 4
+# Columns of 0 and 1, and how these are shown.
+FLAGS, WORDS = frozenset({"right", "right before", "right after"}), ("wrong", "right")
+
+
+@dataclass(frozen=True)
+class View:
+    """Numbers of each row, by one metric.
+
+    Attributes:
+        name: the metric.
+        columns: name -> (rows,) numbers, NaN where there is none.
+        gains: (rows,), by how much a row became better; zeros without another model.
+    """
+
+    name: str
+    columns: dict[str, Floats]
+    gains: Floats
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the table.
+
+    Attributes:
+        unit: what a row is, in the plural.
+        texts: name of a column -> (rows,) texts, not cut.
+        views: the metrics, the main one first.
+        total: how many rows there were before the number was limited.
+        compared: whether there is another model.
+    """
+
+    unit: str
+    texts: dict[str, list[str]]
+    views: list[View]
+    total: int
+    compared: bool
+
+    @property
+    def count(self) -> int:
+        """How many rows are shown."""
+        return len(self.views[0].gains)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the script: texts cut to what a page may hold, numbers rounded, outcome 1, 0 or -1 of each row."""
+        return {
+            "unit": self.unit,
+            "compared": self.compared,
+            "texts": [{"name": name, "values": values} for name, values in _cut(self.texts).items()],
+            "views": [
+                {
+                    "name": view.name,
+                    "columns": [
+                        {"name": name, "values": _rounded(values), **({"words": WORDS} if name in FLAGS else {})}
+                        for name, values in view.columns.items()
+                    ],
+                    "outcome": np.sign(view.gains).astype(int).tolist(),
+                }
+                for view in self.views
+            ],
+        }
+
+
+def read_rows(record: Record) -> Rows | None:
+    """The rows of a record, those that changed most if there are too many; None if they were not kept."""
+    if record.rows is None or record.rows.num_rows == 0:
+        return None
+    columns = {name: record.rows[name] for name in record.rows.column_names}
+    if "query_id" in columns:
+        texts, views = _queries(columns, record)
+    elif "sentence1" in columns:
+        texts, views = _pairs(columns)
+    elif "predicted" in columns:
+        texts, views = _labelled(columns)
+    else:
+        return None
+    if not views:
+        return None
+    compared = any(name.startswith("against:") for name in columns)
+    whole = Rows(record.unit, texts, views, record.rows.num_rows, compared)
+    return whole if whole.count <= MOST else _limited(whole)
+
+
+def _queries(columns: dict[str, Any], record: Record) -> tuple[dict[str, list[str]], list[View]]:
+    texts = {"query": _strings(columns["query"])} if "query" in columns else {}
+    texts["id"] = _strings(columns["query_id"])
+    names = [name for name in record.values if name in columns]
+    names.sort(key=lambda name: name != record.metric)
+    views = []
+    for name in names:
+        after = _floats(columns[name])
+        if f"against:{name}" not in columns:
+            views.append(View(name, {name: after}, np.zeros(len(after))))
+            continue
+        before = _floats(columns[f"against:{name}"])
+        gains = np.where(np.isclose(after, before, rtol=0, atol=1e-12), 0.0, after - before)
+        views.append(View(name, {"before": before, "after": after, "difference": gains}, np.nan_to_num(gains)))
+    return texts, views
+
+
+def _pairs(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]]:
+    texts = {name: _strings(columns[name]) for name in ("sentence1", "sentence2")}
+    gold, after = _floats(columns["score"]), _floats(columns["cosine"])
+    off = _ranks(after) - _ranks(gold)
+    if "against:cosine" not in columns:
+        shown = {"score": gold, "cosine": after, "ranks off": off}
+        return texts, [View("rank by cosine", shown, np.zeros(len(gold)))]
+    before = _floats(columns["against:cosine"])
+    off_before = _ranks(before) - _ranks(gold)
+    shown = {
+        "score": gold, "cosine before": before, "cosine after": after,
+        "ranks off before": off_before, "ranks off after": off,
+    }  # fmt: skip
+    return texts, [View("rank by cosine", shown, np.abs(off_before) - np.abs(off))]
+
+
+def _labelled(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]]:
+    texts = {
+        "text": _strings(columns["text"]),
+        "label": _listed(columns["label"]),
+        "predicted": _listed(columns["predicted"]),
+    }  # fmt: skip
+    after, right = _floats(columns["probability"]), _floats(columns["correct"])
+    shown = {"right": right, "probability": after}
+    gains = np.zeros(len(after))
+    if "against:correct" in columns:
+        texts["predicted before"] = _listed(columns["against:predicted"])
+        right_before = _floats(columns["against:correct"])
+        gains = right - right_before
+        shown = {
+            "right before": right_before, "right after": right,
+            "probability before": _floats(columns["against:probability"]), "probability after": after,
+        }  # fmt: skip
+    return texts, [View("right or wrong", shown, gains)]
+
+
+def _limited(rows: Rows) -> Rows:
+    """The rows that changed most, in their order; without another model the first ones."""
+    order = np.argsort(-np.abs(rows.views[0].gains), kind="stable")[:MOST]
+    kept = np.sort(order)
+    texts = {name: [values[row] for row in kept.tolist()] for name, values in rows.texts.items()}
+    views = [
+        View(view.name, {name: values[kept] for name, values in view.columns.items()}, view.gains[kept])
+        for view in rows.views
+    ]
+    return Rows(rows.unit, texts, views, rows.total, rows.compared)
+
+
+def _cut(texts: dict[str, list[str]]) -> dict[str, list[str]]:
+    length = LONGEST
+    while True:
+        found = {
+            name: [text if len(text) <= length else text[: length - 1] + "…" for text in values]
+            for name, values in texts.items()
+        }
+        size = sum(len(text.encode("utf-8", "replace")) for values in found.values() for text in values)
+        if size <= TEXT_BYTES or length <= SHORTEST:
+            return found
+        length = max(int(length * min(TEXT_BYTES / size, 0.9)), SHORTEST)
+
+
+def _rounded(values: Floats) -> list[float | int | None]:
+    """Numbers as short as they can be told apart; those that are none are null."""
+    rounded = np.round(values, DIGITS if np.nanmax(np.abs(values), initial=0) < 10 else 1)
+    return [None if value != value else int(value) if value == int(value) else value for value in rounded.tolist()]
+
+
+def _ranks(values: Floats) -> Floats:
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values), np.float64)
+
+
+def _floats(column: Any) -> Floats:
+    import pyarrow as pa
+
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _strings(column: Any) -> list[str]:
+    return [cleaned(value) if value is not None else "" for value in column.to_pylist()]
+
+
+def _listed(column: Any) -> list[str]:
+    return [
+        cleaned(", ".join(map(str, value)) if isinstance(value, list) else value or "") for value in column.to_pylist()
+    ]
