@@ -73,6 +73,13 @@ def test_the_expanded_interval_of_normal_differences_is_as_wide_as_that_of_stude
     assert width[1] == pytest.approx(width[2], rel=0.08)
 
 
+@pytest.mark.parametrize("count", [2, 12, 225])
+def test_the_tails_are_expanded_as_hesterberg_wrote(count):
+    evenly = np.linspace(0, 1, 100_001)
+    tail = stats.norm.cdf(stats.t.ppf(0.025, count - 1) * (count / (count - 1)) ** 0.5)
+    np.testing.assert_allclose(percentile_interval(evenly, count=count), [tail, 1 - tail], atol=1e-12)
+
+
 def test_the_expansion_vanishes_with_many_queries():
     replicates = np.random.default_rng(7).normal(size=10_000)
     np.testing.assert_allclose(percentile_interval(replicates, count=10**7), percentile_interval(replicates), atol=1e-4)
