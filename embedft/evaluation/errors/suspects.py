@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 SHOWN_DOUBTS = 30
+# Of so many, the most doubtful first, the training texts are asked too.
+RANKED_DOUBTS = 500
 
 
 def label_errors(
@@ -33,10 +35,14 @@ def label_errors(
     texts, where their vectors are known), why.
     """
     rows, classes = doubted(evaluation.labels, evaluation.probabilities, several=evaluation.several)
-    first = rows[:SHOWN_DOUBTS]
+    first, about = rows[:RANKED_DOUBTS], classes[:RANKED_DOUBTS]
+    if neighbours is not None:
+        order = np.argsort(-_agreeing(evaluation, neighbours, first, about), kind="stable")
+        first, about = first[order], about[order]
+    first, about = first[:SHOWN_DOUBTS], about[:SHOWN_DOUBTS]
     nearest = neighbours.describe(first) if neighbours is not None else [[] for _ in first]
     answer = []
-    for row, number, found in zip(first.tolist(), classes.tolist(), nearest, strict=False):
+    for row, number, found in zip(first.tolist(), about.tolist(), nearest, strict=True):
         chances = evaluation.probabilities[row]
         given = evaluation.labels[row]
         answer.append(
@@ -49,6 +55,17 @@ def label_errors(
             }
         )
     return len(rows), answer
+
+
+def _agreeing(evaluation: ClassificationEvaluation, neighbours: Neighbours, rows: Rows, classes: Rows) -> Floats:
+    """How many of the nearest training texts say against a label what the model says, -1..1, (k,)."""
+    _, nearest = neighbours.nearest(rows)
+    found = np.empty(len(rows))
+    for place, (row, number) in enumerate(zip(rows.tolist(), classes.tolist(), strict=True)):
+        name, given = evaluation.classes[number], bool(evaluation.labels[row, number])
+        share = np.mean([name in neighbours.labels[other] for other in nearest[place].tolist()])
+        found[place] = 1 - share if given else share
+    return found
 
 
 def _why(evaluation: ClassificationEvaluation, row: int, number: int, nearest: list[dict[str, Any]]) -> str:

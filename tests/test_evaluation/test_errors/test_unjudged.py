@@ -1,0 +1,47 @@
+"""Holes in the judgments: their share, whom they favour, and the score without them."""
+
+import numpy as np
+import pytest
+from error_cases import data_of, evaluation_of
+
+from embedft.evaluation.errors import retrieval_errors
+
+
+def world(irrelevant=True):
+    """40 queries: document 0 is relevant, 1 to 10 are judged irrelevant, 11 to 29 are not judged."""
+    qrels = [(query, 0, 1) for query in range(40)]
+    if irrelevant:
+        qrels += [(query, document, 0) for query in range(40) for document in range(1, 11)]
+    data = data_of([f"text {row}" for row in range(30)], [f"query {row}" for row in range(40)], qrels)
+    judged = np.tile(-np.arange(30.0), (40, 1))
+    return data, judged
+
+
+def test_the_share_of_unjudged_documents_and_whom_it_favours():
+    data, judged = world()
+    holes = judged.copy()
+    holes[:, 11:16] += 100
+    own, against = evaluation_of(data, holes), evaluation_of(data, judged, model="other")
+    answer = retrieval_errors(own, against, data)["unjudged"]
+    assert (answer["share"], answer["against_share"], answer["difference"]) == (0.5, 0, 0.5)
+    assert "The other model has fewer of them (0%): the judgments may favour it." in answer["reading"]
+    swapped = retrieval_errors(against, own, data)["unjudged"]
+    assert "the judgments may favour this one" in swapped["reading"]
+
+
+def test_without_its_unjudged_documents_a_ranking_scores_as_one_that_never_had_them():
+    data, judged = world()
+    holes = judged.copy()
+    holes[:, 11:16] += 100
+    own, against = evaluation_of(data, holes), evaluation_of(data, judged, model="other")
+    assert own.metrics["ndcg@10"] < 0.5
+    condensed = retrieval_errors(own, against, data)["unjudged"]["condensed"]
+    assert condensed == {"score": pytest.approx(1.0), "against": pytest.approx(1.0)}
+
+
+def test_qrels_of_relevant_documents_alone_are_said_to_be_such():
+    data, judged = world(irrelevant=False)
+    answer = retrieval_errors(evaluation_of(data, judged), None, data)["unjudged"]
+    assert answer["share"] == pytest.approx(0.9)
+    assert answer["condensed"] is None
+    assert "name relevant documents alone" in answer["reading"]
