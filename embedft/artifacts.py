@@ -139,6 +139,14 @@ def require_free(target: Path, *, force: bool = False, ours: Callable[[Path], bo
         )
 
 
+def require_file_free(target: Path, *, force: bool = False) -> None:
+    """Raise ArtifactError if a file exists at ``target`` and may not be replaced."""
+    if target.is_dir():
+        raise ArtifactError(f"{target}: is a directory; a file is to be written there.", hint="name another path.")
+    if target.exists() and not force:
+        raise ArtifactError(f"{target}: exists already.", hint="name another path, or add --force to replace it.")
+
+
 def _recover(target: Path) -> None:
     """Undo what a killed writer left: move the old directory back if the new one never arrived, drop the rest."""
     for entry in list(target.parent.iterdir()):

@@ -193,6 +193,14 @@ class EvaluationConfig(_Section):
     dev_documents: Positive = Field(
         2000, description="documents that dev queries are ranked over during training: all relevant ones, others drawn"
     )
+    report: bool = Field(
+        True, description="look into the scores at the end: errors, geometry, forgetting, report.html (docs/evaluation)"
+    )
+    guard: Path | None = Field(
+        None, description="scored pairs or a BEIR folder that must not be forgotten; by default bundled pairs"
+    )
+    ladder: bool = Field(False, description="in the report, what fewer dimensions and smaller storage cost")
+    stress: bool = Field(False, description="in the report, what typos, wording and noise cost")
 
 
 class RunConfig(_Section):

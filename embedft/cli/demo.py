@@ -42,6 +42,7 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
     used. Takes some minutes on 2 cores.
     """
     from embedft.artifacts import require_free
+    from embedft.cli.evidence import write_pages
     from embedft.cli.output import console, print_comparison, print_json
     from embedft.config import validate_config
     from embedft.data import write_beir
@@ -65,6 +66,7 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
         out.print(f"[bold]2. training[/] {model} on the train queries, judged on the test queries it never saw")
     values = {**SETTINGS, "data": {"path": output / "data"}, "model": {"name": model, **SETTINGS["model"]}}
     result = train(validate_config(values, source="demo"), output / "run", force=force, show_progress=True)
+    write_pages(output / "run", card=True)
     encoder = Encoder.load(output / "run" / "model")
     index = Index.build(data.corpus, encoder, output / "index", force=force, show_progress=True)
     if as_json:
@@ -128,7 +130,7 @@ def _name(document: str, answer: bool) -> str:
 
 def _next_steps(out: Console, output: Path, seconds: float) -> None:
     out.print(
-        f"\ndone in {seconds / 60:.1f} minutes. In {output}: data (BEIR format), run (model, evidence), index.",
+        f"\ndone in {seconds / 60:.1f} minutes. In {output}: data (BEIR format), run (model, report.html), index.",
         markup=False,
     )
     out.print("Now with your own data (corpus.jsonl, queries.jsonl, qrels/train.tsv, qrels/test.tsv):")

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedft.cli.options import force_option, json_option, precision_option
+from embedft.cli.options import force_option, gathered, json_option, precision_option
 
 if TYPE_CHECKING:
     from embedft.encoder import Encoder
-    from embedft.evaluation import Evaluation
+    from embedft.evaluation import Evaluation, RetrievalEvaluation
+    from embedft.tasks import Looked, Task
+
+FILES = {"metrics.json", "per_query.parquet", "ranking.parquet", "analysis.json", "report.html"}
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is looked into beside the scores."""
+
+    stress: bool
+    ladder: bool
+    guard: Path | None
+
+    @property
+    def any(self) -> bool:
+        """Whether something was asked for."""
+        return self.stress or self.ladder or self.guard is not None
+
+    @property
+    def names(self) -> list[str]:
+        """The parts of the analysis that were asked for."""
+        return [name for name in ("ladder", "guard", "stress") if getattr(self, name)]
+
+
+looks_options = (
+    click.option("--stress", is_flag=True, help="Also under typos, other words, noise, cut and with other prompts."),
+    click.option("--ladder", is_flag=True, help="Also with fewer dimensions and smaller storage."),
+    click.option("--guard", metavar="DATA", type=click.Path(path_type=Path),
+                 help="With --against: what of this other data was forgotten; 'bundled' is a general set."),
+)  # fmt: skip
 
 
 @click.command()
@@ -26,7 +57,11 @@ if TYPE_CHECKING:
 @click.option("--metric", "metrics", multiple=True, help="For example ndcg@10; may be given several times.")
 @click.option("--unknown-ids", type=click.Choice(["error", "drop"]), default="error", show_default=True,
               help="Qrels that name ids which do not exist.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write metrics.json and per_query.parquet there.")
+@gathered("looks", Looks, looks_options)
+@click.option("-o", "--output", type=click.Path(path_type=Path),
+              help="Write scores, errors, geometry and a page there; embedft compare reads it.")  # fmt: skip
+@click.option("--run-file", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write what was found as a run file: TREC's, or ranx' .json.")  # fmt: skip
 @precision_option
 @force_option
 @json_option
@@ -40,7 +75,9 @@ def evaluate(
     hybrid: bool,
     metrics: tuple[str, ...],
     unknown_ids: Any,
+    looks: Looks,
     output: Path | None,
+    run_file: Path | None,
     precision: Any,
     force: bool,
     as_json: bool,
@@ -48,52 +85,136 @@ def evaluate(
     """Score MODEL on a data set, and tell whether it is better than another.
 
     \b
-    embedft evaluate RUN/model --data DATA --split test --against bundled
+    embedft evaluate RUN/model --data DATA --split test --against bundled -o EVALUATION
+    embedft evaluate RUN/model --data DATA --stress --ladder
     embedft evaluate RUN/model --data DATA --split test --index INDEX
     """
-    if index_path is not None and (against is not None or task != "retrieval"):
-        raise click.UsageError("--index is compared with exact search, of retrieval: leave --against and --task out.")
-    if hybrid and index_path is None:
-        raise click.UsageError("--hybrid needs --index.")
-    from embedft.artifacts import atomic_directory, require_free
-    from embedft.cli.output import print_comparison, print_evaluation, print_json
+    _check_usage(task, against, index_path, run_file, looks, hybrid=hybrid)
+    from embedft.artifacts import require_file_free, require_free
     from embedft.config import DataConfig
-    from embedft.encoder import Encoder
-    from embedft.evaluation import compare, comparison_dict
-    from embedft.evaluation.records import write_record
-    from embedft.tasks import get_task, require_split
+    from embedft.tasks import Looked, get_task, require_split
 
     chosen = get_task(task)
     wanted = metrics or tuple(chosen.metrics)
     chosen.check_metrics(wanted)
     if output is not None:
         require_free(output, force=force, ours=_is_evaluation)
+    if run_file is not None:
+        require_file_free(run_file, force=force)
     dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
     require_split(chosen, dataset, split)
-
-    def score(name: str) -> Evaluation:
-        encoder = Encoder.load(name, precision=precision)
-        return chosen.evaluate(encoder, dataset, split, wanted, show_progress=True)
-
-    other: Evaluation | None
+    judging = _Judging(chosen, dataset, split, wanted, precision, keep_vectors=output is not None or looks.any)
     if index_path is not None:
-        evaluation, other = _through(
-            index_path, Encoder.load(model, precision=precision), dataset, split, wanted, hybrid
-        )
+        encoder = judging.load(model)
+        evaluations = _through(index_path, encoder, dataset, split, wanted, hybrid)
+        looked = Looked(chosen, dataset, wanted[0], (encoder, None), evaluations, ({}, {}))
     else:
-        evaluation = score(model)
-        other = score(against) if against else None
+        looked = judging.looked(model, against)
+    _finish(looked, looks, output, run_file, force=force, as_json=as_json)
+
+
+def _check_usage(
+    task: str, against: str | None, index_path: Path | None, run_file: Path | None, looks: Looks, *, hybrid: bool
+) -> None:
+    """Raise UsageError if options do not go together."""
+    if index_path is not None and (against is not None or task != "retrieval" or looks.any):
+        raise click.UsageError(
+            "--index is compared with exact search, of retrieval: leave --against, --task, --stress, --ladder and "
+            "--guard out."
+        )
+    if hybrid and index_path is None:
+        raise click.UsageError("--hybrid needs --index.")
+    if looks.guard is not None and against is None:
+        raise click.UsageError("--guard needs --against: the model that may have known what this one has forgotten.")
+    if run_file is not None and task != "retrieval":
+        raise click.UsageError("--run-file is of retrieval.")
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """How models are scored."""
+
+    task: Task
+    data: Any
+    split: str
+    metrics: tuple[str, ...]
+    precision: Any
+    keep_vectors: bool
+
+    def load(self, name: str) -> Encoder:
+        """The model of that name."""
+        from embedft.encoder import Encoder
+
+        return Encoder.load(name, precision=self.precision)
+
+    def looked(self, model: str, against: str | None) -> Looked:
+        """Both models and what they score."""
+        from embedft.tasks import Looked
+
+        encoders = self.load(model), self.load(against) if against else None
+        options = [
+            self.task.options(encoder, self.data, show_progress=True) if encoder is not None else {}
+            for encoder in encoders
+        ]
+        evaluations = [
+            self._score(encoder, own) if encoder is not None else None
+            for encoder, own in zip(encoders, options, strict=True)
+        ]
+        found: Any = tuple(evaluations)
+        return Looked(self.task, self.data, self.metrics[0], encoders, found, (options[0], options[1]), True)
+
+    def _score(self, encoder: Encoder, options: dict[str, Any]) -> Evaluation:
+        return self.task.evaluate(
+            encoder, self.data, self.split, self.metrics, show_progress=True, keep_vectors=self.keep_vectors, **options
+        )
+
+
+def _finish(
+    looked: Looked, looks: Looks, output: Path | None, run_file: Path | None, *, force: bool, as_json: bool
+) -> None:
+    """Compare, look into what was asked for, write, print."""
+    from embedft.cli.evidence import print_analysis
+    from embedft.cli.output import print_comparison, print_evaluation, print_json
+    from embedft.evaluation import compare, comparison_dict
+
+    evaluation, other = looked.evaluations
     comparison = compare(evaluation, other) if other else {}
     answer = comparison_dict(evaluation, other, comparison)
+    analysis = looked.analysis(
+        errors=output is not None,
+        guard="bundled" if looks.guard == Path("bundled") else looks.guard,
+        ladder=looks.ladder,
+        stress=looks.stress,
+    )
+    if run_file is not None:
+        from embedft.evaluation.runfile import write_run
+
+        found: RetrievalEvaluation = evaluation  # type: ignore[assignment]
+        write_run(run_file, found.query_ids, found.ranking, name=Path(found.model).name)
     if output is not None:
-        with atomic_directory(output, force=force, ours=_is_evaluation) as staged:
-            write_record(staged, answer, evaluation, other)
+        _write(output, answer, looked, analysis, force=force)
     if as_json:
-        print_json(answer)
-    elif other is not None:
+        print_json({**answer, **{name: analysis[name] for name in looks.names}})
+        return
+    if other is not None:
         print_comparison(evaluation, other, comparison)
     else:
         print_evaluation(evaluation)
+    print_analysis({name: analysis[name] for name in looks.names})
+    if output is not None:
+        click.echo(f"evidence: {output}, page: {output / 'report.html'}")
+
+
+def _write(output: Path, answer: dict[str, Any], looked: Looked, analysis: dict[str, Any], *, force: bool) -> None:
+    from embedft.artifacts import atomic_directory
+    from embedft.cli.evidence import write_pages
+    from embedft.evaluation.analysis import write_analysis
+    from embedft.evaluation.records import write_record
+
+    with atomic_directory(output, force=force, ours=_is_evaluation) as staged:
+        write_record(staged, answer, *looked.evaluations)
+        write_analysis(staged, analysis)
+    write_pages(output)
 
 
 def _through(
@@ -109,4 +230,4 @@ def _through(
 
 
 def _is_evaluation(path: Path) -> bool:
-    return {entry.name for entry in path.iterdir()} <= {"metrics.json", "per_query.parquet", "ranking.parquet"}
+    return {entry.name for entry in path.iterdir()} <= FILES

@@ -15,6 +15,7 @@ import click
 from embedft import __version__
 from embedft.cli.augment import augment
 from embedft.cli.classify import classify
+from embedft.cli.compare import compare
 from embedft.cli.data import data
 from embedft.cli.demo import demo
 from embedft.cli.encode import encode
@@ -23,6 +24,7 @@ from embedft.cli.index import index
 from embedft.cli.mine import mine
 from embedft.cli.pairs import pairs
 from embedft.cli.plan import plan
+from embedft.cli.report import report
 from embedft.cli.search import search
 from embedft.cli.train import train
 from embedft.cli.tune import tune
@@ -55,7 +57,7 @@ def cli(quiet: bool) -> None:
 
 data.add_command(pairs)
 data.add_command(augment)
-for command in (demo, data, plan, train, tune, evaluate, mine, classify, encode, index, search):
+for command in (demo, data, plan, train, tune, evaluate, compare, report, mine, classify, encode, index, search):
     cli.add_command(command)
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 VERDICT_STYLES = {"better": "bold green", "worse": "bold red", "no difference": "yellow"}
 LINE_BREAKS = dict.fromkeys(map(ord, "\t\n\r\f\v"), " ")
-# Columns a terminal needs for the whole comparison; a narrower one gets it without wins, losses and ties.
-WIDE = 100
+# Columns that the whole comparison needs; a narrower terminal gets it without wins, losses and ties.
+WIDE = 106
 
 
 def print_json(value: Any) -> None:
@@ -26,11 +26,11 @@ def print_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """Standard output; at least 100 columns wide where it is not a terminal."""
+    """Standard output; wide enough for every table where it is not a terminal."""
     from rich.console import Console
 
     out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=max(out.width, 100))
+    return out if out.is_terminal else Console(highlight=False, width=max(out.width, WIDE))
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -89,6 +89,10 @@ def _run(
 
     if not is_main():
         return
+    if run_config.evaluation.report:
+        from embedft.cli.evidence import write_pages
+
+        write_pages(output, card=True)
     if as_json:
         print_json(result.as_dict())
         return
@@ -100,9 +104,8 @@ def _run(
     out.print(f"{kept}: {result.metric} on dev {result.best_value:.4f}, before {result.base_value:.4f}")
     if result.anchor:
         print_anchor(result.anchor)
-    out.print(
-        f"model: {output / 'model'}   evidence: {output / 'metrics.json'}, {output / 'per_query.parquet'}", markup=False
-    )
+    page = f"   page: {output / 'report.html'}" if run_config.evaluation.report else ""
+    out.print(f"model: {output / 'model'}   evidence: {output / 'metrics.json'}{page}", markup=False, soft_wrap=True)
     if run_config.task in NEXT:
         out.print(f"next: {NEXT[run_config.task].format(run=output)}", soft_wrap=True, markup=False)
 

@@ -96,3 +96,11 @@ def _reading(found: Comparison, data: str, metric: str, first: Evaluation, secon
         return f"{said} on {data}: {scores}; the two answer alike."
     shown = detectable_sentence(found.detectable, second.count, unit=second.unit)
     return f"{said} on {data}: {scores} ({interval}). {shown}"
+
+
+def check_guard(path: Path) -> None:
+    """Raise DataError if there is nothing at ``path`` that `forgetting` can take: before a training, not after it."""
+    if (path / CORPUS).is_file():
+        read_retrieval(path)
+    else:
+        read_general(path)

@@ -93,9 +93,9 @@ class Several:
         return [system for system in range(len(self.names)) if system != self.baseline]
 
     def reading(self, metric: str) -> str:
-        """What this many queries could show, as a sentence."""
+        """What this many queries could show in a metric, as a sentence."""
         first = self.evaluations[0]
-        return detectable_sentence(self.detectable(metric), first.count, unit=first.unit)
+        return f"{metric}: {detectable_sentence(self.detectable(metric), first.count, unit=first.unit)}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: what was compared, ``systems`` with their scores, ``comparisons`` of all pairs, ``detectable``.
@@ -239,11 +239,12 @@ def _turned(comparison: Comparison) -> Comparison:
     size = comparison.effect_size
     return replace(
         comparison,
-        difference=-comparison.difference,
-        ci_low=-comparison.ci_high,
-        ci_high=-comparison.ci_low,
+        # Nought is added so that no difference is not -0.0.
+        difference=-comparison.difference + 0.0,
+        ci_low=-comparison.ci_high + 0.0,
+        ci_high=-comparison.ci_low + 0.0,
         wins=comparison.losses,
         losses=comparison.wins,
         verdict=TURNED[comparison.verdict],
-        effect_size=-size if size is not None else None,
+        effect_size=-size + 0.0 if size is not None else None,
     )

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from embedft.evaluation.comparison import Comparison
-from embedft.evaluation.several import Several
+from embedft.evaluation.several import LETTERS, Several
 
 SMALLEST_P = 0.0002
+SUPERSCRIPTS = dict(zip(LETTERS, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -36,10 +37,9 @@ def heading_of(several: Several) -> str:
 
 def legend_of(several: Several) -> str:
     """What the letters mean, as a sentence."""
-    return (
-        "Letters: the systems that a row is better than, p < 0.05 after Holm's correction over all "
-        f"{len(several.comparisons)} comparisons."
-    )
+    count = len(several.comparisons)
+    over = f" after Holm's correction over all {count} comparisons" if count > 1 else ""
+    return f"Letters: the systems that a row is better than, p < 0.05{over}."
 
 
 def p_shown(p_value: float) -> str:
@@ -54,7 +54,7 @@ def difference_row(several: Several, system: int, metric: str, found: Comparison
         return name, metric, "-", "-", "-", "-", "not compared"
     size = f"{found.effect_size:+.2f}" if found.effect_size is not None else "-"
     adjusted = found.p_adjusted if found.p_adjusted is not None else found.p_value
-    ends = f"{found.ci_low:+.4f} .. {found.ci_high:+.4f}"
+    ends = f"{found.ci_low:+.3f} .. {found.ci_high:+.3f}"
     return name, metric, f"{found.difference:+.4f}", ends, p_shown(adjusted), size, found.verdict
 
 
@@ -65,6 +65,11 @@ def difference_rows(several: Several) -> list[tuple[str, ...]]:
         for system in several.others
         for metric in several.metrics
     ]
+
+
+def superscript(letters: Sequence[str]) -> str:
+    """The letters as signs that stand high."""
+    return "".join(SUPERSCRIPTS[letter] for letter in letters)
 
 
 def score_shown(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +16,10 @@ from embedft.data.leakage import between
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import ClassificationEvaluation, check_class_metrics, evaluate_classification
+from embedft.evaluation.analysis import installed_thesaurus
 from embedft.evaluation.classification import DEFAULT_STATISTICS
+from embedft.evaluation.errors import classification_errors
+from embedft.evaluation.stress import StressTable, stress_classification
 from embedft.evaluation.tally import LOWER_IS_BETTER
 from embedft.heads.fit import lone_classes
 from embedft.heads.frozen import classes_of, labels_of, logistic_head, training_rows
@@ -142,6 +146,51 @@ class Classification:
             out_of_scope=pa.concat_tables(unknown, promote_options="default") if unknown else None,
             show_progress=show_progress,
             keep_vectors=keep_vectors,
+        )
+
+    def options(self, encoder: Encoder, data: Dataset, *, show_progress: bool) -> dict[str, Any]:
+        """The head, of `head_for`."""
+        return {"head": self.head_for(encoder, data, show_progress=show_progress)}
+
+    def errors(
+        self,
+        evaluation: ClassificationEvaluation,
+        against: ClassificationEvaluation | None,
+        data: Dataset,  # noqa: ARG002 - what other tasks take
+        *,
+        head: Head | None = None,
+    ) -> dict[str, Any]:
+        """What is taken for what, likely label errors, and the nearest of the texts that the head was fitted on."""
+        known = head.examples if head is not None else None
+        return classification_errors(
+            evaluation,
+            against,
+            train_texts=known.texts if known else None,
+            train_labels=known.labels if known else None,
+            vectors=evaluation.vectors.documents if evaluation.vectors is not None else None,
+            train_vectors=known.vectors if known else None,
+        )
+
+    def stress(
+        self,
+        encoder: Encoder,
+        data: Dataset,
+        evaluation: ClassificationEvaluation,
+        metric: str,
+        *,
+        show_progress: bool,
+        head: Head | None = None,
+    ) -> StressTable:
+        """What stress on the texts takes from a metric."""
+        return stress_classification(
+            encoder,
+            head or self.head_for(encoder, data, show_progress=show_progress),
+            data.splits[evaluation.split],
+            data=str(data.path),
+            split=evaluation.split,
+            metric=metric,
+            thesaurus=installed_thesaurus(),
+            show_progress=show_progress,
         )
 
     def head_for(self, encoder: Encoder, data: Dataset, *, show_progress: bool = False) -> Head:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,9 @@ from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import DEFAULT_METRICS, RetrievalEvaluation, evaluate_retrieval, parse_metrics
+from embedft.evaluation.analysis import installed_thesaurus
+from embedft.evaluation.errors import retrieval_errors
+from embedft.evaluation.stress import StressTable, stress_retrieval
 from embedft.tasks.task import refuse_leakage
 
 logger = logging.getLogger("embedft")
@@ -101,6 +105,36 @@ class Retrieval:
         """The scores of an encoder on a split, over the whole corpus."""
         return evaluate_retrieval(
             encoder, data, split, metrics=metrics, show_progress=show_progress, keep_vectors=keep_vectors
+        )
+
+    def options(self, encoder: Encoder, data: RetrievalData, *, show_progress: bool) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def errors(
+        self, evaluation: RetrievalEvaluation, against: RetrievalEvaluation | None, data: RetrievalData
+    ) -> dict[str, Any]:
+        """Queries lost and won, what came instead, hubs, slices."""
+        return retrieval_errors(evaluation, against, data)
+
+    def stress(
+        self,
+        encoder: Encoder,
+        data: RetrievalData,
+        evaluation: RetrievalEvaluation,
+        metric: str,
+        *,
+        show_progress: bool,
+    ) -> StressTable:
+        """What stress on the queries takes from a metric."""
+        return stress_retrieval(
+            encoder,
+            data,
+            evaluation.split,
+            metric=metric,
+            documents=evaluation.vectors.documents if evaluation.vectors is not None else None,
+            thesaurus=installed_thesaurus(),
+            show_progress=show_progress,
         )
 
 

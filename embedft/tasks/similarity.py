@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,6 +15,9 @@ from embedft.data.leakage import between
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import SimilarityEvaluation, check_statistics, evaluate_similarity
+from embedft.evaluation.analysis import installed_thesaurus
+from embedft.evaluation.errors import similarity_errors
+from embedft.evaluation.stress import StressTable, stress_similarity
 from embedft.tasks.task import require_train, with_dev
 
 
@@ -95,6 +99,33 @@ class Similarity:
             metrics=metrics,
             show_progress=show_progress,
             keep_vectors=keep_vectors,
+        )
+
+    def options(self, encoder: Encoder, data: Dataset, *, show_progress: bool) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def errors(
+        self,
+        evaluation: SimilarityEvaluation,
+        against: SimilarityEvaluation | None,
+        data: Dataset,  # noqa: ARG002 - what other tasks take
+    ) -> dict[str, Any]:
+        """The worst pairs, slices, and what biases the cosines."""
+        return similarity_errors(evaluation, against)
+
+    def stress(
+        self, encoder: Encoder, data: Dataset, evaluation: SimilarityEvaluation, metric: str, *, show_progress: bool
+    ) -> StressTable:
+        """What stress on the second text of a pair takes from a correlation."""
+        return stress_similarity(
+            encoder,
+            data.splits[evaluation.split],
+            data=str(data.path),
+            split=evaluation.split,
+            metric=metric,
+            thesaurus=installed_thesaurus(),
+            show_progress=show_progress,
         )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -17,6 +18,11 @@ from embedft.data.split import SplitConfig, split
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import Evaluation
+from embedft.evaluation.analysis import analyse
+from embedft.evaluation.forgetting import forgetting
+from embedft.evaluation.geometry import geometry_of
+from embedft.evaluation.ladder import NO_LADDER, ladder_of
+from embedft.evaluation.stress import StressTable
 
 logger = logging.getLogger("embedft")
 
@@ -80,6 +86,98 @@ class Task(Protocol):
     ) -> Evaluation:
         """The scores of an encoder on a split."""
         ...
+
+    def options(self, encoder: Encoder, data: Any, *, show_progress: bool) -> dict[str, Any]:
+        """What `evaluate`, `errors` and `stress` take besides: ``head``, if the task has one; raises DataError."""
+        ...
+
+    def errors(self, evaluation: Any, against: Any, data: Any, **options: Any) -> dict[str, Any]:
+        """Where the score comes from (`embedft.evaluation.errors`); ``against`` may be None. Raises DataError."""
+        ...
+
+    def stress(
+        self, encoder: Encoder, data: Any, evaluation: Any, metric: str, *, show_progress: bool, **options: Any
+    ) -> StressTable:
+        """How the score stands up to stress (`embedft.evaluation.stress`); raises DataError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is looked into behind the scores of a model, and of another one.
+
+    Attributes:
+        task, data: what was judged, and for what.
+        metric: that decides.
+        encoders: the model's, and the other's, if there is one.
+        evaluations: of each, with their vectors if they were kept.
+        options: of each, what `Task.options` says.
+        show_progress: on standard error.
+    """
+
+    task: Task
+    data: Any
+    metric: str
+    encoders: tuple[Encoder, Encoder | None]
+    evaluations: tuple[Evaluation, Evaluation | None]
+    options: tuple[dict[str, Any], dict[str, Any]]
+    show_progress: bool = False
+
+    def analysis(
+        self,
+        *,
+        errors: bool = True,
+        guard: Path | Literal["bundled"] | None = None,
+        ladder: bool = False,
+        stress: bool = False,
+        trained_dims: Collection[int] | None = None,
+    ) -> dict[str, Any]:
+        """What ``analysis.json`` holds (`embedft.evaluation.analysis`); a fault of the data costs its part alone.
+
+        Args:
+            errors: also the errors, and of vectors that were kept the geometry.
+            guard: what the other model may have known that this one has forgotten; None: not looked at.
+            ladder: dimensions and storages.
+            stress: typos, wording, noise.
+            trained_dims: dimensions that the model was trained for, where they are known.
+        """
+        parts: dict[str, Callable[[], dict[str, Any] | None]] = {}
+        evaluation, against = self.evaluations
+        if errors:
+            parts["errors"] = lambda: self.task.errors(evaluation, against, self.data, **self.options[0])
+            if evaluation.vectors is not None:
+                parts["geometry"] = self._geometry
+        if ladder:
+            parts["ladder"] = lambda: self._ladder(trained_dims)
+        if guard is not None:
+            parts["guard"] = lambda: self._guard(None if guard == "bundled" else Path(guard))
+        if stress:
+            parts["stress"] = self._stress
+        return analyse(parts)
+
+    def _geometry(self) -> dict[str, Any]:
+        evaluation, against = self.evaluations
+        other = against if against is not None and against.vectors is not None else None
+        return geometry_of(evaluation, other, self.data, evaluation.split)
+
+    def _ladder(self, trained_dims: Collection[int] | None) -> dict[str, Any]:
+        evaluation, _ = self.evaluations
+        found = ladder_of(evaluation, self.data, evaluation.split, metric=self.metric, trained_dims=trained_dims)
+        if found is None:
+            raise DataError(NO_LADDER)
+        return found
+
+    def _guard(self, path: Path | None) -> dict[str, Any] | None:
+        after, before = self.encoders
+        return forgetting(before, after, path, show_progress=self.show_progress) if before is not None else None
+
+    def _stress(self) -> dict[str, Any]:
+        tables = [
+            self.task.stress(encoder, self.data, evaluation, self.metric, show_progress=self.show_progress, **options)
+            for encoder, evaluation, options in zip(self.encoders, self.evaluations, self.options, strict=True)
+            if encoder is not None and evaluation is not None
+        ]
+        return (tables[0].beside(tables[1]) if len(tables) > 1 else tables[0]).as_dict()
 
 
 def require_split(task: Task, data: Any, split: str) -> None:

@@ -116,8 +116,10 @@ def keep_head(job: Job, objective: CrossEntropy | None, *, base: bool) -> None:
     save(head, job.directory.head)
 
 
-def judge(job: Job, tuned: Encoder, base: Encoder) -> tuple[Evaluation, Evaluation]:
-    """The scores of a run, and of what it is compared with.
+def judge(
+    job: Job, tuned: Encoder, base: Encoder, *, keep_vectors: bool = False
+) -> tuple[tuple[Evaluation, Evaluation], tuple[Head, Head]]:
+    """The scores of a run and of what it is compared with, and their heads.
 
     A trained encoder with its head is compared with a logistic head on the base; a head on a frozen encoder with the
     nearest class centroid on the same.
@@ -128,10 +130,10 @@ def judge(job: Job, tuned: Encoder, base: Encoder) -> tuple[Evaluation, Evaluati
     else:
         # Not a head that stands beside the base: it may know other labels, and fit other lengths or prompts.
         simple, name = fit_head(base, job.data, job.config), f"{base.name}, logistic head"
-    options = {"show_progress": job.show_progress}
+    options = {"show_progress": job.show_progress, "keep_vectors": keep_vectors}
     evaluation = job.task.evaluate(tuned, job.data, job.split, job.metrics, head=head, **options)
     against: Any = job.task.evaluate(base, job.data, job.split, job.metrics, head=simple, **options)
-    return evaluation, replace(against, model=name)
+    return (evaluation, replace(against, model=name)), (head, simple)
 
 
 def write_confusion(evaluation: Any, path: Path) -> None:

@@ -17,11 +17,14 @@ from embedft.data.general import read_general
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError
 from embedft.evaluation import Comparison, Evaluation, compare, comparison_dict
+from embedft.evaluation.analysis import write_analysis
+from embedft.evaluation.forgetting import check_guard
 from embedft.evaluation.records import write_record
 from embedft.tasks import Task, get_task
 from embedft.training import headed
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
+from embedft.training.judging import analysis, judged, without_vectors
 from embedft.training.losses.registry import check_loss
 from embedft.training.mining.mined import check_mining, with_negatives
 from embedft.training.prepare import check_preparation, prepare_model
@@ -202,6 +205,8 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
         prepare_model(base.sentence_transformer, config.training)
     if config.training.anchor is not None:
         read_general(config.training.anchor.general)
+    if config.evaluation.guard is not None and config.evaluation.report:
+        check_guard(config.evaluation.guard)
     further = further_sets(config, data)
     return Job(
         config=config,
@@ -267,13 +272,8 @@ def _judge(job: Job, start: float) -> TrainResult:
     directory, config = job.directory, job.config
     tuned = Encoder.load(directory.model, precision=config.model.precision, device=config.model.device)
     base = open_base(config)
-    if job.task.headed:
-        evaluation, against = headed.judge(job, tuned, base)
-    else:
-        evaluation, against = (
-            job.task.evaluate(encoder, job.data, job.split, job.metrics, show_progress=job.show_progress)
-            for encoder in (tuned, base)
-        )
+    looked = judged(job, tuned, base)
+    evaluation, against = without_vectors(looked)
     best = directory.read()["best"]
     result = TrainResult(
         run=directory.path,
@@ -294,6 +294,8 @@ def _judge(job: Job, start: float) -> TrainResult:
             headed.write_confusion(evaluation, directory.confusion)
         answer = result.as_dict()
         write_record(directory.path, answer["evaluation"], evaluation, against)
+        if config.evaluation.report:
+            write_analysis(directory.path, analysis(job, looked))
         directory.update(status="finished", seconds=answer["seconds"], fingerprint=tuned.fingerprint)
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
     return result

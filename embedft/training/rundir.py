@@ -35,6 +35,8 @@ class RunDirectory:
         self.metrics = path / "metrics.json"
         self.per_query = path / "per_query.parquet"
         self.ranking = path / "ranking.parquet"
+        self.analysis = path / "analysis.json"
+        self.report = path / "report.html"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -80,7 +82,8 @@ class RunDirectory:
         write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config, **record})
         for folder in (self.checkpoints, self.head, self.path / "trackers"):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.log, self.metrics, self.per_query, self.ranking, self.negatives, self.confusion):
+        scores = (self.metrics, self.per_query, self.ranking, self.analysis, self.report, self.confusion)
+        for file in (self.log, self.negatives, *scores):
             file.unlink(missing_ok=True)
 
     def require_startable(self, *, force: bool) -> None:

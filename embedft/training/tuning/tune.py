@@ -299,7 +299,7 @@ class _Study:
         return True
 
     def _attempt(self, number: int, parameters: dict[str, Any]) -> Outcome:
-        judged_on_dev = {"evaluation.split": "dev"}
+        judged_on_dev = {"evaluation.split": "dev", "evaluation.report": False}
         try:
             values = {**({} if number == 0 else parameters), **judged_on_dev}
             config = with_values(self.config, values, source=f"trial {number}")

@@ -1,0 +1,238 @@
+"""``embedft compare``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedft.cli.options import force_option, json_option, precision_option
+
+if TYPE_CHECKING:
+    from embedft.evaluation import Evaluation
+    from embedft.evaluation.records import Record
+    from embedft.evaluation.several import Several
+
+# What a file of `-o` is, by its ending.
+FORMAT_OF = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+
+
+@click.command()
+@click.argument("systems", nargs=-1, required=True, metavar="SYSTEM...")
+@click.option("--data", type=click.Path(path_type=Path), help="For models and run files: what they are judged on.")
+@click.option("--split", help="For models and run files: which split of it.  [default: test, or that of the runs]")
+@click.option("--task", help="For models: what to score for.  [default: retrieval, or that of the runs]")
+@click.option("--metric", "metrics", multiple=True, help="For example ndcg@10; may be given several times.")
+@click.option("--baseline", metavar="NAME", help="The system that the others are measured by.  [default: the first]")
+@click.option("--base", is_flag=True, help="Of each run, also the model that it began from.")
+@click.option("--allow-different", is_flag=True, help="Where data, splits or metrics differ: compare what is shared.")
+@click.option("--format", "form", type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
+              help="How it is printed.  [default: table, or by the ending of -o]")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file.")
+@precision_option
+@force_option
+@json_option
+def compare(
+    systems: tuple[str, ...],
+    data: Path | None,
+    split: str | None,
+    task: str | None,
+    metrics: tuple[str, ...],
+    baseline: str | None,
+    base: bool,
+    allow_different: bool,
+    form: str | None,
+    output: Path | None,
+    precision: Any,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Compare systems on the same queries, pairs or texts.
+
+    A SYSTEM is a run, a folder of embedft evaluate -o, a run file (TREC's, or ranx' .json), or a model, which is
+    evaluated; NAME=SYSTEM names it. The first one is the baseline.
+
+    \b
+    embedft compare RUN_A RUN_B RUN_C --base
+    embedft compare RUN bm25=BM25.trec bundled --data DATA -o table.tex
+    """
+    from embedft.artifacts import require_file_free, write_bytes
+    from embedft.evaluation.several import compare_several
+
+    if output is not None:
+        require_file_free(output, force=force)
+    opened = Systems(list(systems), data, split, task, metrics, precision, base)
+    names, evaluations = opened.read()
+    found = compare_several(names, evaluations, baseline=baseline, metrics=metrics, allow_different=allow_different)
+    form = "json" if as_json else form or FORMAT_OF.get(output.suffix.lower() if output else "", "table")
+    if output is not None:
+        write_bytes(output, _as_text(found, "markdown" if form == "table" else form).encode())
+    if form == "table" or (output is not None and not as_json):
+        from embedft.cli.evidence import print_several
+
+        print_several(found)
+    else:
+        click.echo(_as_text(found, form), nl=False)
+
+
+def _as_text(found: Several, form: str) -> str:
+    from embedft.evaluation.tables import FORMATS
+
+    if form == "json":
+        return json.dumps(found.as_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+    return FORMATS[form](found)
+
+
+@dataclass
+class Systems:
+    """What the command was given, to be opened: what stands on disk first, since it says how the rest is judged.
+
+    Attributes:
+        given: as on the command line.
+        data, split, task, metrics, precision: for what is evaluated here.
+        base: whether the base of each run is wanted too.
+        records: argument -> what was read from disk.
+    """
+
+    given: list[str]
+    data: Path | None
+    split: str | None
+    task: str | None
+    metrics: Sequence[str]
+    precision: Any
+    base: bool
+    records: dict[str, Record] = field(default_factory=dict)
+    _dataset: Any = None
+
+    def read(self) -> tuple[list[str], list[Evaluation]]:
+        """Names, short and distinct, and evaluations; with ``base`` the runs' bases behind them, equal ones once.
+
+        Raises:
+            ArtifactError: a run is unfinished or damaged.
+            DataError: a run file or the data is broken.
+            ModelError: there is no such model.
+        """
+        from embedft.evaluation.records import is_record, read_record
+
+        named = [_named(argument) for argument in self.given]
+        for _, where in named:
+            if is_record(Path(where)):
+                self.records[where] = read_record(where)
+        names = iter(distinct_names([where for name, where in named if name is None]))
+        found: list[tuple[str, Evaluation]] = []
+        bases: list[tuple[str, Evaluation]] = []
+        for name, where in named:
+            own = name if name is not None else next(names)
+            record = self.records.get(where)
+            found.append((own, record.evaluation if record is not None else self._evaluate(where)))
+            if record is not None and record.against is not None:
+                bases.append((own, record.against))
+        for name, base in bases if self.base else ():
+            if not any(_is_same(base, evaluation) for _, evaluation in found):
+                model = Path(base.model).name
+                taken = model in [known for known, _ in found]
+                found.append((f"{model} (base of {name})" if taken else model, base))
+        return [name for name, _ in found], [evaluation for _, evaluation in found]
+
+    def _evaluate(self, where: str) -> Evaluation:
+        """The evaluation of a run file or a model, as the runs beside it were judged."""
+        from embedft.errors import ConfigError
+
+        first = next(iter(self.records.values()), None)
+        if self.data is None:
+            hint = f" of {first.evaluation.data}" if first is not None else ""
+            raise ConfigError(
+                f"{where}: is no run and no folder of embedft evaluate -o; to be evaluated it needs data.",
+                hint=f"add --data DATA{hint}, and --split if it is not test.",
+            )
+        split = self.split or (first.evaluation.split if first is not None else "test")
+        metrics = tuple(self.metrics) or (tuple(self._metrics(first)) if first is not None else ())
+        if Path(where).is_file():
+            return self._evaluate_file(Path(where), split, metrics)
+        return self._evaluate_model(where, split, metrics)
+
+    @staticmethod
+    def _metrics(record: Record) -> list[str]:
+        return [name for name in record.evaluation.metrics if not name.startswith("oos_")]
+
+    def _evaluate_file(self, path: Path, split: str, metrics: Sequence[str]) -> Evaluation:
+        from embedft.errors import ConfigError
+        from embedft.evaluation import DEFAULT_METRICS
+        from embedft.evaluation.runfile import evaluate_run, read_run
+
+        if self._task_name() != "retrieval":
+            raise ConfigError(f"{path}: is a file; run files are of retrieval.", hint="name a run or a model.")
+        return evaluate_run(read_run(path), self._read_data(split), split, metrics=metrics or DEFAULT_METRICS)
+
+    def _evaluate_model(self, where: str, split: str, metrics: Sequence[str]) -> Evaluation:
+        from embedft.encoder import Encoder
+        from embedft.tasks import get_task
+
+        task = get_task(self._task_name())
+        wanted = metrics or tuple(task.metrics)
+        task.check_metrics(wanted)
+        dataset = self._read_data(split)
+        encoder = Encoder.load(where, precision=self.precision)
+        return task.evaluate(encoder, dataset, split, wanted, show_progress=True)
+
+    def _task_name(self) -> str:
+        first = next(iter(self.records.values()), None)
+        return self.task or (first.evaluation.task if first is not None else "retrieval")
+
+    def _read_data(self, split: str) -> Any:
+        from embedft.config import DataConfig
+        from embedft.tasks import get_task, require_split
+
+        task = get_task(self._task_name())
+        if self._dataset is None:
+            self._dataset = task.read(DataConfig(path=self.data))
+        require_split(task, self._dataset, split)
+        return self._dataset
+
+
+def _named(argument: str) -> tuple[str | None, str]:
+    """A name of the user's own, or None, and where the system is: ``NAME=SYSTEM``, but for what exists as it stands."""
+    name, separator, where = argument.partition("=")
+    if not separator or not name or Path(argument).exists():
+        return None, argument
+    return name, where
+
+
+def _is_same(one: Evaluation, two: Evaluation) -> bool:
+    return one.fingerprint == two.fingerprint and one.model == two.model and one.metrics == two.metrics
+
+
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """The shortest end of each path that no other one has; what stands twice is numbered.
+
+    A run's model is named by its run, and a file without the endings of run files.
+    """
+    parts = [_parts(path) for path in paths]
+    names = []
+    for own in parts:
+        others = [other for other in parts if other != own]
+        length = next(
+            (size for size in range(1, len(own) + 1) if all(own[-size:] != other[-size:] for other in others)), len(own)
+        )
+        names.append("/".join(own[-length:]))
+    seen: Counter[str] = Counter()
+    for place, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[place] = f"{name} ({seen[name]})"
+    return names
+
+
+def _parts(path: str) -> list[str]:
+    from embedft.data.source import bare_stem
+
+    where = Path(path)
+    parts = list(where.resolve().parts[1:] if where.exists() else where.parts)
+    if where.is_file():
+        return [*parts[:-1], bare_stem(where)]
+    return parts[:-1] if parts[-1] == "model" and len(parts) > 1 else parts
