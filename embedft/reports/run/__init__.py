@@ -24,9 +24,9 @@ from embedft.reports.run.rows import Rows, read_rows
 from embedft.reports.run.slices import slices
 from embedft.reports.run.stress import stress
 from embedft.reports.run.training import training
-from embedft.reports.run.verdict import verdict
+from embedft.reports.run.verdict import evidence, sentence, verdict
 
-__all__ = ["Record", "read_record", "run_page", "write_report"]
+__all__ = ["REPORT", "Record", "evidence", "read_record", "run_page", "sentence", "write_report"]
 
 REPORT = "report.html"
 # Parts of an evaluation that a page can have -> how they are asked for.

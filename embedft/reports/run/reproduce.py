@@ -13,17 +13,27 @@ from embedft.reports.run.record import Record
 
 def configuration(record: Record) -> Iterator[str]:
     """The fields that differ from their defaults, and all of them folded."""
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields()}
+    defaults = _defaults()
     settings = dict(_dotted(record.config))
-    own = [(name, value) for name, value in settings.items() if value != _plain(defaults.get(name))]
     yield paragraph("Fields that differ from their defaults:")
-    yield table(("field", "value"), [(name, _shown(value)) for name, value in own])
+    yield table(("field", "value"), own_settings(record.config))
     rows = [
-        (name, _shown(value), _shown(_plain(defaults.get(name))) if name in defaults else "")
+        (name, _shown(value), _shown(defaults.get(name)) if name in defaults else "")
         for name, value in settings.items()
     ]
     whole = table(("field", "value", "default"), rows, sortable=True, filtered="Filter fields")
     yield folded(f"All {len(rows)} fields", Html(whole))
+
+
+def own_settings(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """(dotted name, value) of the fields that differ from their defaults."""
+    defaults = _defaults()
+    return [(name, _shown(value)) for name, value in _dotted(config) if value != defaults.get(name)]
+
+
+def dotted_settings(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """(dotted name, value) of all fields."""
+    return [(name, _shown(value)) for name, value in _dotted(config)]
 
 
 def environment(record: Record) -> Iterator[str]:
@@ -88,10 +98,12 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def _plain(value: Any) -> Any:
-    """A default as JSON would have it."""
-    dump = getattr(value, "model_dump", None)
-    return dump(mode="json") if dump else value
+def _defaults() -> dict[str, Any]:
+    """Dotted name -> default, as JSON would have it."""
+    found = {name: field.get_default(call_default_factory=True) for name, field in fields()}
+    return {
+        name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value for name, value in found.items()
+    }
 
 
 def _shown(value: Any) -> str:

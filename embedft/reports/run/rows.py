@@ -79,8 +79,8 @@ class Rows:
         }
 
 
-def read_rows(record: Record) -> Rows | None:
-    """The rows of a record, those that changed most if there are too many; None if they were not kept."""
+def read_rows(record: Record, *, most: int | None = MOST) -> Rows | None:
+    """The rows of a record, those that changed most if there are more than ``most``; None if they were not kept."""
     if record.rows is None or record.rows.num_rows == 0:
         return None
     columns = {name: record.rows[name] for name in record.rows.column_names}
@@ -96,7 +96,7 @@ def read_rows(record: Record) -> Rows | None:
         return None
     compared = any(name.startswith("against:") for name in columns)
     whole = Rows(record.unit, texts, views, record.rows.num_rows, compared)
-    return whole if whole.count <= MOST else _limited(whole)
+    return whole if most is None else limited(whole, most)
 
 
 def _queries(columns: dict[str, Any], record: Record) -> tuple[dict[str, list[str]], list[View]]:
@@ -152,9 +152,11 @@ def _labelled(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]
     return texts, [View("right or wrong", shown, gains)]
 
 
-def _limited(rows: Rows) -> Rows:
-    """The rows that changed most, in their order; without another model the first ones."""
-    order = np.argsort(-np.abs(rows.views[0].gains), kind="stable")[:MOST]
+def limited(rows: Rows, most: int = MOST) -> Rows:
+    """The ``most`` rows that changed most, in their order; without another model the first ones."""
+    if rows.count <= most:
+        return rows
+    order = np.argsort(-np.abs(rows.views[0].gains), kind="stable")[:most]
     kept = np.sort(order)
     texts = {name: [values[row] for row in kept.tolist()] for name, values in rows.texts.items()}
     views = [

@@ -40,6 +40,12 @@ def training(record: Record) -> Iterator[str]:
         yield folded("Dev evaluations as a table", Html(table(("step", dev[0], ""), rows)))
 
 
+def dev_series(record: Record) -> tuple[str, list[tuple[float, float]]] | None:
+    """The metric that chose the step of a run, and (step, value) on dev; None if it was not logged."""
+    best = record.run.get("best") or {}
+    return _dev({f"eval_{best.get('metric')}": _series(record.log, f"eval_{best.get('metric')}")}, best)
+
+
 def _figures(
     series: dict[str, list[tuple[float, float]]], best: dict[str, Any], mark: tuple[str, float] | None, reach: float
 ) -> Iterator[Html]:
