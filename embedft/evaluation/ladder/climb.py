@@ -41,6 +41,8 @@ MOST = 2000
 FEWEST = 50
 # Rounds of timing; each times every rung once.
 ROUNDS = 3
+# Kinds of `embedft index build` that keep the codes of a storage without rescoring, and rescore them.
+RESCORING_KINDS = {"fp16": "hnsw-fp16", "int8": "hnsw-sq8", "binary": "binary"}
 NO_LADDER = "a head is trained on whole vectors, so there is no ladder for classification"
 
 
@@ -111,7 +113,7 @@ def ladder(
     Up to `MOST` queries are judged, drawn by a hash of their ids. The cheapest rung takes the least memory, then disk,
     then time, of those whose ``share_low`` reaches ``share``.
 
-    Memory: the documents twice, and the codes of one number of dimensions.
+    Memory: the documents three times, and the codes of one number of dimensions.
 
     Args:
         documents: unit vectors, (m, dim) float32, at least 16.
@@ -281,12 +283,13 @@ def _reading(answer: dict[str, Any], cheapest: dict[str, Any] | None) -> str:
 
 
 def _how(rows: list[dict[str, Any]], cheapest: dict[str, Any]) -> str:
-    """How to get it: with `embedft index build`, or that it must be had elsewhere."""
+    """How to get it with `embedft index build`, or what is the nearest to it there."""
     cut = "" if cheapest["dim"] == rows[0]["dim"] else f" of an encoder with truncate_dim {cheapest['dim']}"
+    kind = cheapest["kind"] or RESCORING_KINDS[cheapest["storage"]]
+    graph = " and a graph" if kind.startswith("hnsw") else ""
     if cheapest["kind"] is None:
-        return f" No kind of embedft index keeps {cheapest['storage']} vectors without rescoring them."
-    graph = ", whose graph takes memory beside them" if cheapest["kind"].startswith("hnsw") else ""
-    return f" It is what embedft index build --kind {cheapest['kind']} keeps{cut}{graph}."
+        return f" An index of embedft keeps such codes{graph} with --kind {kind}{cut}, and always rescores."
+    return f" embedft index build --kind {kind} keeps such codes{graph}{cut}."
 
 
 def _named(row: dict[str, Any]) -> str:

@@ -2,15 +2,15 @@
 
     storage            in memory, bytes a vector   beside it on disk   kind of `embedft index build`
     fp32               4 dim                       -                   flat
-    fp16               2 dim                       -                   hnsw-fp16, with a graph and rescoring
-    int8               dim                         -                   hnsw-sq8, with a graph and rescoring
-    binary             dim / 8                     -                   none
+    fp16               2 dim                       -                   -
+    int8               dim                         -                   -
+    int8+rescoring     dim                         4 dim               hnsw-sq8, with a graph
+    binary             dim / 8                     -                   -
     binary+rescoring   dim / 8                     4 dim               binary
 
 Queries stay in fp32, except against bits, where they are bits themselves. int8 is a line of 256 steps for each
 dimension, from the smallest to the largest value of the documents there (FAISS' SQ8). Rescoring ranks the nearest
-candidates by the fp32 vectors, which may stay on the disk. int8 has no rung with rescoring: there is nothing left for
-it to win back (medquad, cranfield: at most 0.0002 nDCG@10 either way).
+candidates by the fp32 vectors, which may stay on the disk. Kinds of index rescore whatever they keep in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ BATCH = 64
 SHORTEST = 0.01
 MILLION = 1_000_000
 SMALLEST = 1e-12
-BINARY, RESCORED = "binary", "binary+rescoring"
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,23 @@ class Storage:
         """Whether fp32 vectors rank what the codes propose."""
         return self.disk_bytes(1) > 0
 
+    @property
+    def binary(self) -> bool:
+        """Whether the codes are bits."""
+        return self.name.startswith("binary")
+
     def megabytes(self, dim: int) -> tuple[float, float]:
         """Megabytes (10^6 bytes) of a million documents: in memory, and beside that on the disk."""
         return (MILLION * self.code_bytes(dim) + self.table_bytes(dim)) / 1e6, float(self.disk_bytes(dim))
+
+
+def _whole(dim: int) -> int:
+    return 4 * dim
+
+
+def _ranges(dim: int) -> int:
+    """The smallest value of each dimension and how far it reaches, as fp32."""
+    return 8 * dim
 
 
 def _bits(dim: int) -> int:
@@ -75,12 +88,12 @@ def _bits(dim: int) -> int:
 STORAGES = {
     storage.name: storage
     for storage in (
-        Storage("fp32", "flat", lambda dim: 4 * dim),
-        Storage("fp16", "hnsw-fp16", lambda dim: 2 * dim, quantiser="SQfp16"),
-        # Beside the codes the smallest value and the range of each dimension.
-        Storage("int8", "hnsw-sq8", lambda dim: dim, table_bytes=lambda dim: 8 * dim, quantiser="SQ8"),
-        Storage(BINARY, None, _bits),
-        Storage(RESCORED, "binary", _bits, disk_bytes=lambda dim: 4 * dim),
+        Storage("fp32", "flat", _whole),
+        Storage("fp16", None, lambda dim: 2 * dim, quantiser="SQfp16"),
+        Storage("int8", None, int, _ranges, quantiser="SQ8"),
+        Storage("int8+rescoring", "hnsw-sq8", int, _ranges, _whole, quantiser="SQ8,RFlat"),
+        Storage("binary", None, _bits),
+        Storage("binary+rescoring", "binary", _bits, disk_bytes=_whole),
     )
 }
 
@@ -111,51 +124,56 @@ class Stored:
         """FAISS' scalar quantiser, or the stage of bits; None for fp32."""
         if self.storage.quantiser is not None:
             return quantised(self.documents, self.storage.quantiser)
-        return None if self.storage.name == "fp32" else Stage.build("binary", self.documents)
+        return Stage.build("binary", self.documents) if self.storage.binary else None
 
     def rank(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
         """Scores and rows of the ``k`` nearest documents of each query by what is stored, (n, k).
 
         Ties are in the order of rows, also where they cross the cut (bits have many), so that a score does not depend
-        on how FAISS passes through its codes. Where candidates are rescored, only the candidates' cut is FAISS' own.
+        on how FAISS passes through its codes. Where candidates are rescored, the cut of the candidates is FAISS' own.
         """
-        if self.storage.name == RESCORED:
-            return self.search(queries, k)
+        if self.storage.rescored:
+            scores, rows = self.search(queries, k)
+            order = np.lexsort((rows, -scores))
+            return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
         with faiss_threads(len(queries)):
             return exact_search(self.seen(queries), self.decoded(), k)
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
         """The same as a server does it, over the codes themselves: this is what is timed."""
-        if self.storage.name == RESCORED:
+        k = min(k, len(self.documents))
+        if self.storage.binary and self.storage.rescored:
             return approximate_search(self._codes, self.documents, queries, k, Point(0, FACTOR))
-        if self.storage.name == BINARY:
-            scores, rows = self._codes.search(queries, k, Point(0, 1))
-            return scores, rows
         with faiss_threads(len(queries)):
+            if self.storage.binary:
+                found: tuple[Floats, Rows] = self._codes.search(queries, k, Point(0, 1))
+                return found
             if self._codes is None:
                 return exact_search(queries, self.documents, k)
-            scores, rows = self._codes.search(queries, min(k, len(self.documents)))
-            return scores, rows
+            found = self._codes.search(queries, k)
+            return found
 
     def decoded(self) -> Floats:
         """The documents as their codes have them, (n, dim) float32."""
         if self.storage.quantiser is not None:
             found: Floats = self._codes.reconstruct_n(0, len(self.documents))
             return found
-        return signs(self.documents) if self.storage.name == BINARY else self.documents
+        return signs(self.documents) if self.storage.binary else self.documents
 
     def seen(self, queries: Floats) -> Floats:
         """The queries as they are compared with `decoded`, (n, dim) float32."""
-        return signs(queries) if self.storage.name == BINARY else queries
+        return signs(queries) if self.storage.binary else queries
 
 
 def quantised(vectors: Floats, recipe: str) -> Any:
-    """FAISS' scalar quantiser of that factory string, fitted to the vectors and holding them."""
+    """FAISS' scalar quantiser of that factory string, with rescoring or without, fitted to the vectors it holds."""
     import faiss
 
     index = faiss.index_factory(vectors.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
+    if hasattr(index, "k_factor"):
+        index.k_factor = FACTOR
     return index
 
 

@@ -1,0 +1,19 @@
+"""How the vectors of a model lie in space, and a map of them."""
+
+from embedft.evaluation.geometry.clouds import Cloud, cloud_of
+from embedft.evaluation.geometry.describe import geometry, geometry_of
+from embedft.evaluation.geometry.measures import alignment, anisotropy, hubness, spectrum, uniformity
+from embedft.evaluation.geometry.projection import project
+
+__all__ = [
+    "Cloud",
+    "alignment",
+    "anisotropy",
+    "cloud_of",
+    "geometry",
+    "geometry_of",
+    "hubness",
+    "project",
+    "spectrum",
+    "uniformity",
+]
