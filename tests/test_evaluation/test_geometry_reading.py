@@ -38,7 +38,8 @@ def test_what_is_usual_gives_no_warning():
     [
         ({"alignment": 0.2}, "and only they (alignment 0.20 instead of 0.40"),
         ({"alignment": 0.2, "uniformity": -2.5}, "but so do all"),
-        ({"alignment": 0.7}, "lie farther apart"),
+        ({"alignment": 0.7}, "lie farther apart than with the other model, and only they"),
+        ({"alignment": 0.7, "uniformity": -3.9}, "lie farther apart than with the other model, but so do all"),
         ({"uniformity": -3.0}, "All texts lie closer together"),
         ({"alignment": None, "uniformity": -3.9}, "All texts lie farther apart"),
         ({"effective_dimensions": 90.0}, "90 instead of 150"),

@@ -78,7 +78,9 @@ def _beside(own: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
     if own["alignment"] is not None and abs(own["alignment"] - other["alignment"]) > SMALL:
         aligned = f"alignment {own['alignment']:.2f} instead of {other['alignment']:.2f}"
         if own["alignment"] > other["alignment"]:
-            moved = "farther apart than with the other model"
+            moved = (
+                f"farther apart than with the other model, {'but so do all' if spread < -SMALL else 'and only they'}"
+            )
         else:
             moved = f"closer than with the other model, {'but so do all' if spread > SMALL else 'and only they'}"
         yield f"Texts that belong together lie {moved} ({aligned}, {uniform})."
