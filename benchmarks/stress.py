@@ -73,7 +73,8 @@ def printed(name: str, tables: dict[str, StressTable]) -> Iterator[str]:
     """Lines: each stress with the drops of both, and which loses more where that is tested."""
     own, peer = (tables[model] for model in MODELS)
     yield f"\n{name}, {own.metric}, {own.count:,} {own.unit}: bundled {own.score:.3f}, minilm {peer.score:.3f}"
-    yield f"  {'drop under':32} {'bundled':>28}   {'minilm':>28}   more lost by"
+    head = "more lost by" if own.losses else ""
+    yield f"  {'drop under':32} {'bundled':>28}   {'minilm':>28}   {head}"
     for row in own.beside(peer).rows:
         other = row["against"]
         loser = {"worse": "bundled", "better": "minilm"}.get(other["more_verdict"], "")
