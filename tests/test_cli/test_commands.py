@@ -34,6 +34,7 @@ def index(tmp_path_factory, cli):
 
 
 COMPARED = {"difference", "ci_low", "ci_high", "p_value", "wins", "losses", "ties", "verdict"}
+COMPARED |= {"effect_size", "detectable", "test", "tests"}
 
 
 def test_train_prints_the_stated_shape(run):
@@ -51,12 +52,14 @@ def test_evaluate_prints_the_stated_shape_and_keeps_per_query_scores(run, cli, t
     done = cli("evaluate", path / "model", "--data", GARDEN, "--against", "bundled", "-o", tmp_path / "e", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    said = {"format", "model", "data", "split", "task", "unit", "data_sha256", "fingerprint", "metrics", "queries"}
-    assert answer.keys() == said | {"against", "comparison"}
+    said = {"format", "model", "data", "split", "task", "unit", "data_sha256", "fingerprint", "metrics", "intervals"}
+    assert answer.keys() == said | {"queries", "against", "comparison"}
     assert answer["against"].keys() == {"model", "fingerprint", "metrics"}
     assert answer["against"]["model"] == "bundled"
     assert all(value.keys() == COMPARED for value in answer["comparison"].values())
-    assert {path.name for path in (tmp_path / "e").iterdir()} == {"metrics.json", "per_query.parquet", "ranking.parquet"}
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {
+        "analysis.json", "metrics.json", "per_query.parquet", "ranking.parquet", "report.html",
+    }  # fmt: skip
     assert json.loads((tmp_path / "e" / "metrics.json").read_text()) == answer
 
 

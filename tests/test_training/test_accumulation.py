@@ -15,7 +15,8 @@ from embedft import RunConfig, train
 
 def settings(**training):
     values = {"max_steps": 4, "batch_size": 8, "eval_every": 2, "learning_rate": 1e-4, **training}
-    return RunConfig.model_validate({"data": {"path": GARDEN}, "training": values, "model": {"precision": "float32"}})
+    return RunConfig.model_validate({"data": {"path": GARDEN}, "training": values, "model": {"precision": "float32"},
+                                     "evaluation": {"report": False}})  # fmt: skip
 
 
 def log_of(run):

@@ -38,6 +38,7 @@ train(RunConfig.model_validate_json(sys.argv[1]), sys.argv[2])
 
 def config(**training):
     values = {"data": {"path": str(GARDEN)}, "training": {**QUICK, **training}, "model": {"precision": "float32"}}
+    values["evaluation"] = {"report": False}
     return RunConfig.model_validate(values)
 
 

@@ -184,6 +184,7 @@ def test_a_run_keeps_the_mixture_and_its_curve(tmp_path, encoder):
         {
             "data": {"path": GARDEN}, "model": {"precision": "float32"},
             "training": {"max_steps": 4, "batch_size": 16, "eval_every": 2, "anchor": {"shares": [0.5, 1.0]}},
+            "evaluation": {"report": False},
         }
     )  # fmt: skip
     result = train(settings, tmp_path / "run")

@@ -19,7 +19,7 @@ def config(data, *, head=None, **training):
     return RunConfig.model_validate(
         {
             "task": "classification", "data": {"path": data}, "model": {"precision": "float32"}, "head": head or {},
-            "training": training,
+            "training": training, "evaluation": {"report": False},
         }
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ def config(negatives, **training):
     return RunConfig.model_validate(
         {
             "data": {"path": str(GARDEN)}, "model": {"precision": "float32"},
-            "training": {**QUICK, "hard_negatives": negatives, **training},
+            "training": {**QUICK, "hard_negatives": negatives, **training}, "evaluation": {"report": False},
         }
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ def config(side="adapter", model="bundled", **training):
         "data": {"path": str(GARDEN)},
         "model": {"precision": "float32", "name": str(model)},
         "training": {**TRAINING, "query_side": side, **training},
+        "evaluation": {"report": False},
     }
     return RunConfig.model_validate(values)
 

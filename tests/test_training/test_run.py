@@ -21,6 +21,7 @@ QUICK = {"max_steps": 12, "batch_size": 16, "eval_every": 3, "patience": 9}
 
 def config(path, **sections):
     values = {"data": {"path": str(path)}, "training": QUICK, "model": {"precision": "float32"}}
+    values["evaluation"] = {"report": False}
     for name, fields in sections.items():
         values[name] = {**values.get(name, {}), **fields}
     return RunConfig.model_validate(values)

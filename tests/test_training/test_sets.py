@@ -22,9 +22,8 @@ def scored(path):
 
 def settings(**fields):
     training = {"max_steps": 6, "batch_size": 16, "eval_every": 3, **fields.pop("training", {})}
-    return RunConfig.model_validate(
-        {"data": {"path": GARDEN, **fields}, "training": training, "model": {"precision": "float32"}}
-    )
+    values = {"data": {"path": GARDEN, **fields}, "training": training, "model": {"precision": "float32"}}
+    return RunConfig.model_validate({**values, "evaluation": {"report": False}})
 
 
 class Sized:
