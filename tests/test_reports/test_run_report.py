@@ -1,0 +1,303 @@
+"""The page of a run: what it says, that no text breaks it, and that it stays small."""
+
+import html.parser
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import report_cases
+from report_cases import NASTY
+
+from embedft.errors import ArtifactError
+from embedft.reports import PAGE_BEGIN
+from embedft.reports.course import running_mean, thinned
+from embedft.reports.forest import Estimate, forest
+from embedft.reports.heat import heat
+from embedft.reports.html import Html, element
+from embedft.reports.page import json_block
+from embedft.reports.run import read_record, run_page, write_report
+from embedft.reports.run.rows import MOST, read_rows
+
+SECTIONS = ["comparison", "forgetting", "training", "one-by-one", "errors", "slices", "stress", "ladder", "geometry",
+            "data", "configuration", "environment", "reproduce"]  # fmt: skip
+MAKERS = {
+    "retrieval": report_cases.retrieval,
+    "similarity": report_cases.similarity,
+    "classification": report_cases.classification,
+}
+LIMIT = 5_000_000
+
+
+class Reader(html.parser.HTMLParser):
+    """Elements of a page in order, the texts of its scripts, and whether every element is closed."""
+
+    VOID = frozenset({"meta", "input", "br", "hr", "img", "link"})
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.open, self.scripts, self.faults = [], [], {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[self.found[-1][1]["id"]] = data
+
+
+def parsed(page):
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.faults and not reader.open, "every element is closed where it belongs"
+    return reader
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Task -> page of a run of it."""
+    root = tmp_path_factory.mktemp("runs")
+    return {task: run_page(read_record(make(root / task))) for task, make in MAKERS.items()}
+
+
+def test_the_verdict_stands_first_with_number_interval_and_cost(pages):
+    page = pages["retrieval"]
+    assert page.startswith(PAGE_BEGIN)
+    top = page.partition('id="verdict"')[2].partition("<section")[0]
+    assert re.search(r"Better than bundled: ndcg@10 rose from 0\.\d{3} to 0\.\d{3}\.", top)
+    assert re.search(
+        r"\+0\.\d{3}</strong> \(95 % interval \+0\.\d{3} \.\. \+0\.\d{3}, p &lt; 0\.0002, 40 queries\)", top
+    )
+    assert "What it cost elsewhere: It has forgotten some" in top
+    assert "Leakage: 2 of split test stand in train as well" in top
+    assert "192 x int8" in top
+
+
+@pytest.mark.parametrize("task", MAKERS)
+def test_sections_follow_in_order_and_the_contents_name_each(pages, task):
+    reader = parsed(pages[task])
+    found = [attributes["id"] for tag, attributes in reader.found if tag == "section"]
+    wanted = [name for name in SECTIONS if name != "slices"] if task == "classification" else SECTIONS
+    assert found == wanted
+    links = [attributes["href"] for tag, attributes in reader.found if tag == "a" and "class" not in attributes]
+    assert links == [f"#{name}" for name in wanted]
+
+
+@pytest.mark.parametrize("task", MAKERS)
+def test_no_text_becomes_an_element(pages, task):
+    reader = parsed(pages[task])
+    assert [tag for tag, _ in reader.found if tag in ("img", "iframe", "object", "link", "style")] == ["style"]
+    assert not [name for _, attributes in reader.found for name in attributes if name.startswith("on")]
+    assert [attributes["id"] for tag, attributes in reader.found if tag == "script"] == ["rows", "behaviour"]
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in pages[task]
+    # As many ends of script elements as there are beginnings: none came out of a text.
+    assert pages[task].count("</script") == 2
+
+
+@pytest.mark.parametrize("task", MAKERS)
+def test_the_rows_of_the_script_are_those_of_the_run(pages, task, tmp_path):
+    rows = json.loads(parsed(pages[task]).scripts["rows"])
+    table = pq.read_table(MAKERS[task](tmp_path / "run") / "per_query.parquet")
+    values = rows["texts"][0]["values"]
+    assert len(values) == table.num_rows
+    assert values[0] == NASTY[0]
+    assert all("\x00" not in text and len(text) <= 300 for text in values)
+    for view in rows["views"]:
+        assert {len(column["values"]) for column in view["columns"]} == {table.num_rows}
+        assert set(view["outcome"]) <= {-1, 0, 1}
+    if task == "retrieval":
+        columns = {column["name"]: column["values"] for column in rows["views"][0]["columns"]}
+        assert np.allclose(columns["after"], table["ndcg@10"].to_numpy(), atol=1e-4)
+        assert np.allclose(columns["before"], table["against:ndcg@10"].to_numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("task", MAKERS)
+def test_drawings_are_well_formed_and_nothing_is_loaded(pages, task):
+    page = pages[task]
+    assert not re.search(r"https?:|[^-]src=\"|url\(|@import", page)
+    drawings = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(drawings) > 12
+    for drawing in drawings:
+        assert ET.fromstring(drawing).tag == "svg"
+        assert "nan" not in re.sub(r"data-tip=\".*?\"|>[^<]*<", "", drawing)
+
+
+def test_the_policy_allows_the_own_style_and_script_alone(pages):
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', pages["retrieval"])[1]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert " style=" not in pages["retrieval"], "style in attributes would be refused"
+
+
+def test_ten_thousand_queries_stay_under_five_megabytes(tmp_path):
+    path = write_report(report_cases.retrieval(tmp_path / "run", 10_000))
+    assert path.stat().st_size < LIMIT
+    rows = json.loads(parsed(path.read_text(encoding="utf-8")).scripts["rows"])
+    assert len(rows["texts"][0]["values"]) == 10_000
+
+
+def test_long_texts_are_cut_so_that_the_page_stays_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        report_cases, "texts", lambda count, seed=0: ["größtenteils " * 40 + str(n) for n in range(count)]
+    )
+    assert write_report(report_cases.retrieval(tmp_path / "run", MOST)).stat().st_size < LIMIT
+
+
+def test_of_more_rows_those_that_changed_most_are_shown(tmp_path):
+    record = read_record(report_cases.retrieval(tmp_path / "run", MOST + 500))
+    rows = read_rows(record)
+    assert (rows.count, rows.total) == (MOST, MOST + 500)
+    gains = np.abs(record.rows["ndcg@10"].to_numpy() - record.rows["against:ndcg@10"].to_numpy())
+    assert np.abs(rows.views[0].gains).sum() == pytest.approx(np.sort(gains)[500:].sum())
+    assert "10,000 of 10,500 queries are shown: those that changed most." in run_page(record)
+
+
+def test_the_same_files_give_the_same_page(tmp_path):
+    run = report_cases.retrieval(tmp_path / "run")
+    assert write_report(run).read_bytes() == write_report(run).read_bytes()
+
+
+@pytest.mark.parametrize("missing", ["run.json", "analysis.json", "per_query.parquet", "train_log.jsonl"])
+def test_a_missing_part_is_named_and_the_rest_shown(tmp_path, missing):
+    run = report_cases.retrieval(tmp_path / "run")
+    (run / missing).unlink()
+    page = run_page(read_record(run))
+    parsed(page)
+    told = {
+        "run.json": "settings and surroundings",
+        "analysis.json": "error analysis, what was forgotten, cost against quality, stress, geometry",
+        "per_query.parquet": "the scores of each of the queries",
+        "train_log.jsonl": "the course of the training",
+    }
+    assert told[missing] in page.partition('<section id="missing"')[2]
+    assert "Better than bundled" in page
+
+
+def test_an_evaluation_of_one_model_has_scores_and_no_verdict(tmp_path):
+    folder = report_cases.retrieval(tmp_path / "scores", run=False, analysis=False)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["against"], metrics["comparison"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    table = pq.read_table(folder / "per_query.parquet")
+    pq.write_table(
+        table.drop([name for name in table.column_names if name.startswith("against:")]), folder / "per_query.parquet"
+    )
+    page = run_page(read_record(folder))
+    parsed(page)
+    assert "Evaluation scores" in page
+    assert "No other model was scored" in page
+    assert "embedft evaluate" in page.partition('id="reproduce"')[2]
+    assert "▲" not in page.partition("<script")[0]
+
+
+def test_a_metric_that_is_no_number_is_a_dash(tmp_path):
+    run = report_cases.retrieval(tmp_path / "run", 3)
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["metrics"]["mrr@10"] = None
+    metrics["against"]["metrics"]["recall@100"] = float("nan")
+    metrics["comparison"]["mrr@10"] |= {"difference": None, "ci_low": None, "ci_high": None, "p_value": None}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = run_page(read_record(run))
+    parsed(page)
+    assert "–" in page.partition('id="comparison"')[2].partition("</section>")[0]
+    assert not re.search(r"\bnan\b", page.partition("<script")[0])
+
+
+def test_identical_systems_are_no_difference_and_everything_is_drawn(tmp_path):
+    run = report_cases.retrieval(tmp_path / "run")
+    table = pq.read_table(run / "per_query.parquet")
+    same = table.set_column(table.column_names.index("ndcg@10"), "ndcg@10", table["against:ndcg@10"])
+    pq.write_table(same, run / "per_query.parquet")
+    metrics = json.loads((run / "metrics.json").read_text())
+    zero = {
+        "difference": 0.0,
+        "ci_low": 0.0,
+        "ci_high": 0.0,
+        "p_value": 1.0,
+        "verdict": "no difference",
+        "effect_size": None,
+    }
+    metrics["comparison"]["ndcg@10"] |= zero
+    metrics["metrics"]["ndcg@10"] = metrics["against"]["metrics"]["ndcg@10"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = run_page(read_record(run))
+    parsed(page)
+    assert "No difference to bundled was shown" in page
+
+
+def test_a_metric_of_which_less_is_better_falls_when_it_is_better(tmp_path):
+    run = report_cases.classification(tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["best"]["metric"] = "ece"
+    (run / "run.json").write_text(json.dumps(record))
+    page = run_page(read_record(run))
+    assert "logistic head: ece fell from 0.200 to 0.100." in page
+    assert "← after is better" in page
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: None, "is no directory"),
+        (lambda folder: folder.mkdir(), "holds no run"),
+        (lambda folder: write(folder, "run.json", '{"format": 1, "status": "training"}'), "is not finished"),
+        (lambda folder: write(folder, "metrics.json", "{"), "metrics.json: is damaged"),
+        (lambda folder: write(folder, "metrics.json", "[]"), "metrics.json: is damaged"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_no_run_is_told(tmp_path, make, said):
+    make(tmp_path / "folder")
+    with pytest.raises(ArtifactError, match=said):
+        write_report(tmp_path / "folder")
+
+
+def test_a_damaged_file_of_a_run_is_named(tmp_path):
+    run = report_cases.retrieval(tmp_path / "run")
+    (run / "per_query.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(ArtifactError, match=r"per_query\.parquet: is damaged"):
+        write_report(run)
+
+
+def write(folder, name, text):
+    folder.mkdir()
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_an_element_gives_back_the_text_that_went_in(text):
+    reader = parsed(element("p", text, title=text))
+    assert [tag for tag, _ in reader.found] == ["p"]
+    assert element("p", Html("<b>bold</b>")) == "<p><b>bold</b></p>"
+    assert json.loads(json_block({"text": text}))["text"] == text
+    assert "<" not in json_block(text)
+
+
+def test_a_heat_map_of_many_classes_has_a_mark_for_each_pair_that_occurs():
+    matrix = np.eye(150, dtype=int) * 9
+    matrix[3, 7] = 1
+    drawn = heat([f"class <{place}>" for place in range(150)], matrix.tolist())
+    assert drawn.count("data-tip") == 151
+    assert "class &lt;3&gt; taken for class &lt;7&gt;: 1 of 10" in drawn
+
+
+def test_an_estimate_without_an_interval_has_a_dot_alone():
+    drawn = forest([Estimate("a", 0.5, None, None, "0.5"), Estimate("b", None, None, None, "–")], "caption")
+    assert drawn.count("<circle") == 1 and 'class="interval"' not in drawn
+
+
+def test_a_long_series_keeps_its_peaks_when_it_is_thinned():
+    series = [(float(step), float(step % 7)) for step in range(5000)]
+    series[1234] = (1234.0, 99.0)
+    thin = thinned(series)
+    assert len(thin) <= 400 and (1234.0, 99.0) in thin and thin == sorted(thin)
+    assert running_mean([(0.0, 1.0), (1.0, 3.0)]) == [(0.0, 2.0), (1.0, 2.0)]
