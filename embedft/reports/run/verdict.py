@@ -108,6 +108,15 @@ def _facts(record: Record) -> Iterator[tuple[str, str, str]]:
         yield "won / lost / same", " / ".join(f"{count:,}" for count in counts), f"{record.unit}, by {record.metric}"
         if is_number(compared.get("detectable")):
             yield "could be seen", score(compared["detectable"]), "with 80 % power"
+    guard = record.part("guard")
+    if is_number(guard.get("difference")):
+        yield "general set", signed(guard["difference"]), f"{guard.get('metric', '')}, {guard.get('verdict', '')}"
+    cheapest = record.part("ladder").get("cheapest")
+    if cheapest:
+        share = f"keeps {cheapest['share']:.1%}" if is_number(cheapest.get("share")) else ""
+        size = f"{cheapest['mb_per_million']:,.0f} MB a million" if is_number(cheapest.get("mb_per_million")) else ""
+        told = ", ".join(filter(None, [share, size]))
+        yield "cheapest rung", f"{cheapest.get('dim')} x {cheapest.get('storage')}", told
     if record.run:
         leaks = sum(int(leak.get("count") or 0) for leak in record.run.get("leakage") or [] if leak.get("severe"))
         yield "leakage", f"{leaks:,}" if leaks else "none found", "judged rows known from training" if leaks else ""
