@@ -1,6 +1,7 @@
 """Folders as a run and ``embedft evaluate -o`` leave them, of any size, with texts that try to break a page."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ NASTY = (
     "control \x00\x07 characters\u2028and separators",
     "   ",
 )
+GARDEN = Path(__file__).parent / "data" / "garden"
 WORDS = (
     "soil",
     "light",

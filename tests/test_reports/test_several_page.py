@@ -1,0 +1,98 @@
+"""The page that compares runs, and the command that writes it."""
+
+import json
+import re
+import shutil
+
+import pytest
+import report_cases
+from test_run_report import parsed
+
+from embedft.data import read_beir
+from embedft.encoder import Encoder
+from embedft.evaluation import compare, comparison_dict
+from embedft.evaluation.records import write_record
+from embedft.evaluation.retrieval import evaluate_retrieval
+from embedft.evaluation.several import compare_several
+from embedft.reports import PAGE_BEGIN
+from embedft.reports.run import read_record
+from embedft.reports.several import headline, several_page
+
+
+@pytest.fixture(scope="module")
+def scored(encoder, other_model):
+    """Evaluations of the bundled encoder and of one with other weights, on the garden."""
+    data = read_beir(report_cases.GARDEN)
+    return [evaluate_retrieval(model, data) for model in (encoder, Encoder.load(other_model, precision="float32"))]
+
+
+@pytest.fixture(scope="module")
+def folders(scored, tmp_path_factory):
+    """Three runs on the same queries: bundled, other weights, bundled again; their names would break a page."""
+    root = tmp_path_factory.mktemp("runs")
+    found = []
+    for name, place in (("first", 0), ("<b>second", 1), ("third", 0)):
+        folder = root / name
+        folder.mkdir(parents=True)
+        evaluation, against = scored[place], scored[1 - place]
+        answer = comparison_dict(evaluation, against, compare(evaluation, against))
+        report_cases.write(folder, answer)
+        write_record(folder, answer, evaluation, against)
+        found.append(folder)
+    return found
+
+
+def test_the_page_of_several_says_which_is_best_and_of_what_that_is_shown(scored, folders):
+    names = ["first", "<b>second", "third"]
+    several = compare_several(names, [scored[0], scored[1], scored[0]])
+    page = several_page(several, [read_record(folder) for folder in folders])
+    reader = parsed(page)
+    assert page.startswith(PAGE_BEGIN)
+    assert [attributes["id"] for tag, attributes in reader.found if tag == "section"] == [
+        "scores", "differences", "training", "costs", "one-by-one",
+    ]  # fmt: skip
+    assert "b" not in [tag for tag, _ in reader.found]
+    assert headline(several).startswith("first has the best ndcg@10") and "first has the best ndcg@10" in page
+    table = page.partition('id="scores"')[2].partition("</table>")[0]
+    for system in range(3):
+        for metric in several.metrics:
+            assert f"{several.score(system, metric):.4f}" in table
+    assert len(re.findall(r"<sup>b</sup>", table)) == sum(
+        1 in several.better_than(system, metric) for system in range(3) for metric in several.metrics
+    )
+    rows = json.loads(reader.scripts["rows"])
+    assert [column["name"] for column in rows["views"][0]["columns"]] == names
+    assert len(rows["texts"][0]["values"]) == scored[0].count
+    first, _, third = (column["values"] for column in rows["views"][0]["columns"])
+    assert first == third == [round(value, 4) for value in scored[0].per_query["ndcg@10"].tolist()]
+
+
+def test_the_command_writes_the_page_of_one_run_and_of_several(cli, folders, tmp_path):
+    one = cli("report", folders[0], "--json")
+    assert one.returncode == 0, one.stderr
+    told = json.loads(one.stdout)
+    assert told["report"] == str(folders[0] / "report.html")
+    assert told["bytes"] == (folders[0] / "report.html").stat().st_size
+    assert "ndcg@10" in told["verdict"]
+    page = tmp_path / "page.html"
+    assert cli("report", *folders, "-o", page).returncode == 0
+    assert "3 systems compared" in page.read_text(encoding="utf-8")
+    again = cli("report", *folders, "-o", page)
+    assert again.returncode == 2 and "--force" in again.stderr
+
+
+def test_the_command_tells_what_is_no_run_or_does_not_fit(cli, folders, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, said in (
+        ((empty,), "holds no run (run.json) and no evaluation"),
+        ((folders[0], folders[1]), "name its file with -o"),
+        ((folders[0], "--baseline", "first"), "are for several runs"),
+    ):
+        done = cli("report", *arguments)
+        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    other = shutil.copytree(folders[1], tmp_path / "other")
+    metrics = json.loads((other / "metrics.json").read_text())
+    (other / "metrics.json").write_text(json.dumps({**metrics, "data_sha256": "0" * 64}))
+    done = cli("report", folders[0], other, "-o", tmp_path / "page.html")
+    assert done.returncode == 2 and "--allow-different" in done.stderr
