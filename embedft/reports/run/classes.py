@@ -13,6 +13,11 @@ from embedft.reports.run.examples import readings
 from embedft.reports.run.figures import plural, score, shortened
 
 SHORT = 240
+# Texts that one of the two models alone got right.
+APART = {
+    "lost": ("Lost", "Texts that the other model alone labels right."),
+    "won": ("Won", "Texts that only this model labels right."),
+}
 # Rows of the table of mistaken classes at most.
 PAIRS = 500
 
@@ -32,7 +37,10 @@ def classes(errors: dict[str, Any], metrics: dict[str, Any]) -> Iterator[str]:
                          errors.get("confused") or confusion.get("confused") or [])  # fmt: skip
     yield from _per_class(errors.get("per_class") or metrics.get("per_class") or [])
     yield from _calibration({**(metrics.get("calibration") or {}), **(errors.get("calibration") or {})})
-    yield from _mistakes(errors.get("mistakes") or [])
+    counts = errors.get("counts") or {}
+    for name, (title, about) in APART.items():
+        yield from _apart(errors.get(name) or [], f"{title}: {{}}", about, counts.get(name))
+    yield from _mistakes(errors.get("mistakes") or [], counts.get("mistakes"))
     yield from _doubtful(errors.get("label_errors") or [])
 
 
@@ -71,13 +79,19 @@ def _confused(names: list[str], matrix: list[list[int]] | None, known: list[dict
 def _per_class(rows: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
         return
-    head = ("class", "texts", "predicted", "precision", "recall", "F1")
+    known = [
+        (title, name)
+        for title, name in (("F1 before", "against_f1"), ("training texts", "training_texts"))
+        if any(row.get(name) is not None for row in rows)
+    ]
+    head = ("class", "texts", "predicted", "precision", "recall", "F1", *(title for title, _ in known))
     cells = [
         (
             row.get("class"),
             row.get("texts"),
             row.get("predicted"),
             *(Cell(score(row.get(name)), row.get(name)) for name in ("precision", "recall", "f1")),
+            *(_known(row.get(name)) for _, name in known),
         )
         for row in rows
     ]
@@ -96,10 +110,37 @@ def _calibration(calibration: dict[str, Any]) -> Iterator[str]:
     yield reliability(bins, calibration.get("ece"), calibration.get("ece_uncalibrated"))
 
 
-def _mistakes(mistakes: list[dict[str, Any]]) -> Iterator[str]:
+def _known(value: Any) -> Cell:
+    return Cell(f"{value:,}" if isinstance(value, int) else score(value), value)
+
+
+def _apart(rows: list[dict[str, Any]], title: str, about: str, count: int | None) -> Iterator[str]:
+    if not rows:
+        return
+    yield element("h3", title.format(f"{count or len(rows):,}"))
+    yield paragraph(about, f" {len(rows)} of them are shown." if (count or 0) > len(rows) else "")
+    cells = [
+        (
+            own_text(shortened(row.get("text", ""), SHORT)),
+            _label(row.get("label")),
+            _label(row.get("against")),
+            _label(row.get("predicted")),
+            Cell(score(row.get("probability"), 2), row.get("probability")),
+        )
+        for row in rows
+    ]
+    yield table(
+        ("text", "label", "before", "after", "probability"), cells, sortable=True, filtered="Filter these texts"
+    )
+
+
+def _mistakes(mistakes: list[dict[str, Any]], count: int | None) -> Iterator[str]:
     if not mistakes:
         return
-    yield f"<h3>Surest mistakes: {len(mistakes)}</h3>"
+    yield f"<h3>Mistakes: {count or len(mistakes):,}</h3>"
+    yield paragraph(
+        "The surest first", f"; {len(mistakes)} of them are shown." if (count or 0) > len(mistakes) else "."
+    )
     cards = []
     for mistake in mistakes:
         near = [
@@ -135,10 +176,12 @@ def _doubtful(rows: list[dict[str, Any]]) -> Iterator[str]:
             _label(row.get("label")),
             _label(row.get("predicted")),
             Cell(score(row.get("probability"), 2), row.get("probability")),
+            str(row.get("why") or ""),
         )
         for row in rows
     ]
-    yield table(("text", "label", "predicted", "probability"), cells, sortable=True, filtered="Filter these texts")
+    head = ("text", "label", "predicted", "probability", "why")
+    yield table(head, cells, sortable=True, filtered="Filter these texts")
 
 
 def _label(label: Any) -> str:

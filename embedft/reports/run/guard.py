@@ -18,7 +18,8 @@ def guard(found: dict[str, Any], anchor: dict[str, Any]) -> Iterator[str]:
             yield paragraph(str(found["reading"]))
         low, high = found.get("ci_low"), found.get("ci_high")
         value = found.get("difference")
-        judged = f" on {plural(int(found['pairs']), 'pairs')} of {found.get('data', '')}" if found.get("pairs") else ""
+        count, unit = found.get("count", found.get("pairs")), str(found.get("unit", "pairs"))
+        judged = f" on {plural(int(count), unit)} of {found.get('data', '')}" if count else ""
         if is_number(value):
             shown = f"{signed(value)} ({between(low, high)})"
             kind = KINDS.get(str(found.get("verdict")), "same")

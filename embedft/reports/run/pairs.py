@@ -54,7 +54,7 @@ def _bias(bias: list[dict[str, Any]]) -> Iterator[str]:
                 f"{signed(entry.get('residual'))} ({between(low, high)})", kind, str(entry.get("by", "")),
             )
         )  # fmt: skip
-    yield forest(rows, "residual, 95 % interval", ends=("← too little alike", "too much alike →"))
+    yield forest(rows, "share of all places that pairs stand too high, 95 % interval", ends=("← too little alike", "too much alike →"))
 
 
 def _negation(negation: dict[str, Any] | None) -> Iterator[str]:
@@ -63,9 +63,6 @@ def _negation(negation: dict[str, Any] | None) -> Iterator[str]:
     yield "<h3>Negation</h3>"
     if negation.get("reading"):
         yield paragraph(str(negation["reading"]))
-    plain = [(name, Cell(score(value), value)) for name, value in negation.items() if is_number(value)]
-    if plain:
-        yield table(("", "value"), plain)
     examples = negation.get("examples") or []
     if examples:
         names = list(dict.fromkeys(key for example in examples for key in example))

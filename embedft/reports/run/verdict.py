@@ -113,7 +113,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str, str]]:
         yield "general set", signed(guard["difference"]), f"{guard.get('metric', '')}, {guard.get('verdict', '')}"
     cheapest = record.part("ladder").get("cheapest")
     if cheapest:
-        share = f"keeps {cheapest['share']:.1%}" if is_number(cheapest.get("share")) else ""
+        kept = cheapest.get("share_low", cheapest.get("share"))
+        share = f"keeps {'at least ' if 'share_low' in cheapest else ''}{kept:.1%}" if is_number(kept) else ""
         size = f"{cheapest['mb_per_million']:,.0f} MB a million" if is_number(cheapest.get("mb_per_million")) else ""
         told = ", ".join(filter(None, [share, size]))
         yield "cheapest rung", f"{cheapest.get('dim')} x {cheapest.get('storage')}", told
