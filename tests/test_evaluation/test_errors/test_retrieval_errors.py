@@ -53,6 +53,21 @@ def test_counts_and_scores_are_those_of_the_evaluation():
     assert all(one["score"] == 0 for one in answer["failed"])
 
 
+def test_what_is_judged_irrelevant_came_instead_with_its_grade_and_is_not_relevant():
+    data, scores = one_relevant_each(40, 60)
+    qrels = [(row, row, 2) for row in range(40)] + [(row, 59, 0) for row in range(40)]
+    graded = data_of(data.corpus["text"].to_pylist(), data.queries["text"].to_pylist(), qrels)
+    scores[0] = -np.arange(60.0)
+    scores[0, [59, 0]] = 1, -30.5
+    failed = errors_of(graded, scores)["failed"][0]
+    assert (failed["query_id"], failed["relevant_count"]) == (query_id(0), 1)
+    assert [(one["id"], one["grade"]) for one in failed["relevant"]] == [(document_id(0), 2)]
+    assert [(one["id"], one["grade"]) for one in failed["instead"][:2]] == [
+        (document_id(59), 0),
+        (document_id(1), None),
+    ]
+
+
 def test_identical_systems_have_nothing_lost_or_won_and_no_difference():
     data, scores = one_relevant_each(90, 60)
     answer = errors_of(data, scores, scores)

@@ -44,6 +44,8 @@ def test_a_near_duplicate_of_a_relevant_document_is_told_wherever_it_stands():
     copied = data_of(texts, data.queries["text"].to_pylist(), [(row, row, 1) for row in range(60)])
     scores[9, [9, 70]] = 8, 7.9
     scores[10, [10, 71]] = 8, 7.9
+    # However far a document stands out, a copy is surer.
+    scores[11, [11, 72]] = 20, 21
     found = suggestions(copied, scores)
     assert (found[0]["id"], found[0]["duplicate_of"]) == (document_id(70), document_id(9))
     assert found[0]["why"].startswith(f"near duplicate of the relevant document {document_id(9)!r}")
