@@ -15,7 +15,7 @@ from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows, show
 from embedft.evaluation.errors.overlap import Vocabulary, overlap_of, relevant_shares
 from embedft.evaluation.errors.slices import Slicing, by_amount, percent, sliced_means, telling
 from embedft.evaluation.errors.to_label import to_label
-from embedft.evaluation.errors.unjudged import condensed_score, holes
+from embedft.evaluation.errors.unjudged import condensed, holes
 from embedft.evaluation.metrics import parse_metrics
 from embedft.evaluation.retrieval import RetrievalEvaluation
 from embedft.index.lexical.words import surfaces
@@ -58,8 +58,8 @@ def retrieval_errors(
         - ``hubs``: `hubs.hubs_of`
         - ``slices``: by, label, count, score, against, difference, with intervals; ``left_out``: what was not sliced,
           and why
-        - ``overlap``: `overlap.overlap_of`; ``unjudged``: `unjudged.holes`, and ``condensed``, the scores on the judged
-          documents alone (null where none is judged irrelevant); ``to_label``: `to_label.to_label`
+        - ``overlap``: `overlap.overlap_of`; ``unjudged``: `unjudged.holes`, and ``condensed`` (`unjudged.condensed`;
+          null where no document is judged irrelevant); ``to_label``: `to_label.to_label`
         - ``reading``: what stands out, in sentences
 
     Raises:
@@ -78,7 +78,9 @@ def retrieval_errors(
     slices = sliced_means(slicings, scores, others, seed=seed)
     hubs = hubs_of(case, k)
     unjudged = holes(case, k, seed=seed)
-    unjudged["condensed"] = _condensed(case, evaluation, against, data, name) if unjudged["judged_irrelevant"] else None
+    qrels = data.split(evaluation.split)
+    judged = condensed(evaluation, against, case, qrels, name, seed=seed) if unjudged["judged_irrelevant"] else None
+    unjudged["condensed"] = judged
     answer: dict[str, Any] = {
         "task": "retrieval",
         "metric": name,
@@ -113,7 +115,7 @@ def _slicings(case: Case, shares: Floats) -> list[Slicing]:
     texts = case.documents.texts(distinct)
     sizes = np.array([len(surfaces(text)) if text else np.nan for text in texts], np.float64)
     lengths = np.array([len(surfaces(text)) for text in case.queries], np.float64)
-    fields = [None if text is None else text for text in case.documents.metadata(distinct)]
+    fields = case.documents.metadata(distinct)
     return [
         by_amount("query length", lengths, "words"),
         by_amount("length of the relevant documents", wanted.mean(sizes[place]).round(), "words"),
@@ -129,16 +131,6 @@ def _first_by_grade(case: Case) -> Rows:
     wanted = case.judgments.relevant
     order = np.lexsort((-wanted.grades, wanted.queries))
     return order[wanted.starts[:-1]]
-
-
-def _condensed(
-    case: Case, evaluation: RetrievalEvaluation, against: RetrievalEvaluation | None, data: RetrievalData, name: str
-) -> dict[str, float | None]:
-    qrels = data.split(evaluation.split)
-    answer: dict[str, float | None] = {"score": condensed_score(evaluation, case.own, qrels, name), "against": None}
-    if case.other is not None and against is not None:
-        answer["against"] = condensed_score(against, case.other, qrels, name)
-    return answer
 
 
 def _told_apart(case: Case, scores: Floats, others: Floats | None, k: int) -> dict[str, Any]:
@@ -217,4 +209,5 @@ def _reading(answer: dict[str, Any], slicings: list[Slicing], scores: Floats, ot
     hubs = hubs_reading(answer["hubs"], count)
     found += [hubs] if hubs else []
     found += [answer["overlap"]["reading"], answer["unjudged"]["reading"]]
-    return found
+    judged = answer["unjudged"]["condensed"]
+    return [*found, judged["reading"]] if judged else found

@@ -59,14 +59,45 @@ def _shares(ranked: Ranked, k: int) -> Floats:
     return np.asarray(unjudged / np.maximum(there.sum(1), 1), np.float64)
 
 
-def condensed_score(evaluation: RetrievalEvaluation, ranked: Ranked, qrels: pa.Table, metric: str) -> float:
-    """The mean of a metric on the ranking without its unjudged documents (Sakai 2007), as deep as the ranking goes."""
+def condensed(
+    evaluation: RetrievalEvaluation,
+    against: RetrievalEvaluation | None,
+    case: Case,
+    qrels: pa.Table,
+    metric: str,
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The mean of a metric without the unjudged documents: score, against, difference with ci_low and ci_high, reading.
+
+    Only as deep as the rankings go. It flatters both, since what nobody found is seldom judged irrelevant: what counts
+    is whether the two models stand as they do with these documents.
+    """
+    own = _condensed_scores(evaluation, case.own, qrels, metric)
+    answer: dict[str, Any] = {"score": float(own.mean()), **dict.fromkeys(("against", "difference"))}
+    answer |= dict.fromkeys(("ci_low", "ci_high"))
+    text = f"On judged documents alone the {metric} is {answer['score']:.3f}"
+    if case.other is not None and against is not None:
+        other = _condensed_scores(against, case.other, qrels, metric)
+        interval = mean_interval(own - other, seed=seed)
+        answer |= {"against": float(other.mean()), "difference": interval["mean"]}
+        answer |= {"ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
+        text += f", the other model's {answer['against']:.3f}"
+        before = evaluation.metrics[metric] - against.metrics[metric]
+        if before * answer["difference"] < 0:
+            text += (
+                f", the other way round than with all ({evaluation.metrics[metric]:.3f}, {against.metrics[metric]:.3f})"
+            )
+    return {**answer, "reading": f"{text}."}
+
+
+def _condensed_scores(evaluation: RetrievalEvaluation, ranked: Ranked, qrels: pa.Table, metric: str) -> Floats:
     order = np.argsort(~ranked.judged, axis=1, kind="stable")
     ranking = evaluation.ranking
     rows = np.take_along_axis(ranking.rows, order, axis=1)
     # Scores are out of order where rows were moved; nothing that judges looks at them.
-    condensed = Ranking(ranking.query_ids, ranking.document_ids, rows, ranking.scores)
-    return float(score_ranking(condensed, qrels, [metric])[metric].mean())
+    moved = Ranking(ranking.query_ids, ranking.document_ids, rows, ranking.scores)
+    return score_ranking(moved, qrels, [metric])[metric]
 
 
 def _reading(answer: dict[str, Any]) -> str:

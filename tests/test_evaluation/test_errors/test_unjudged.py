@@ -36,7 +36,20 @@ def test_without_its_unjudged_documents_a_ranking_scores_as_one_that_never_had_t
     own, against = evaluation_of(data, holes), evaluation_of(data, judged, model="other")
     assert own.metrics["ndcg@10"] < 0.5
     condensed = retrieval_errors(own, against, data)["unjudged"]["condensed"]
-    assert condensed == {"score": pytest.approx(1.0), "against": pytest.approx(1.0)}
+    assert (condensed["score"], condensed["against"]) == pytest.approx((1.0, 1.0))
+    assert condensed["difference"] == condensed["ci_low"] == condensed["ci_high"] == 0
+
+
+def test_models_that_change_places_without_unjudged_documents_are_told():
+    data, judged = world()
+    holes, worse = judged.copy(), judged.copy()
+    holes[:, 11:16] += 100
+    worse[:, 1:4] += 100
+    own, against = evaluation_of(data, holes), evaluation_of(data, worse, model="other")
+    assert own.metrics["ndcg@10"] < against.metrics["ndcg@10"]
+    answer = retrieval_errors(own, against, data)
+    assert "the other way round than with all" in answer["unjudged"]["condensed"]["reading"]
+    assert answer["unjudged"]["condensed"]["reading"] in answer["reading"]
 
 
 def test_qrels_of_relevant_documents_alone_are_said_to_be_such():
