@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -38,6 +38,7 @@ class Placed:
     ranks: Integers
     grades: Integers
     before: Integers
+    _gains: dict[int, Scores] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, queries: Integers, ranks: Integers, grades: Integers, counts: Integers) -> Placed:
@@ -59,10 +60,17 @@ class Placed:
         end = self._within(k)
         return np.asarray(np.bincount(self.queries[:end], values[:end], minlength=queries), np.float64)
 
+    def gain(self, k: int, queries: int) -> Scores:
+        """Discounted cumulative gain of the first ``k`` ranks, (queries,): sum of grade / log2(rank + 1); kept."""
+        if k not in self._gains:
+            self._gains[k] = self.total(self._discounted, k, queries)
+        return self._gains[k]
+
     @cached_property
-    def discounted(self) -> Scores:
-        """What each adds to the cumulative gain: grade / log2(rank + 1), ranks from 1; (n,)."""
-        return np.asarray(self.grades / np.log2(self.ranks + 2))
+    def _discounted(self) -> Scores:
+        # The ranks are ordered: one logarithm serves all that share a rank.
+        deepest = int(self.ranks[-1]) if len(self.ranks) else 0
+        return np.asarray(self.grades / np.log2(np.arange(2, deepest + 3))[self.ranks])
 
     def _within(self, k: int) -> int:
         return int(np.searchsorted(self.ranks, k))
@@ -132,8 +140,7 @@ def average_precision(judged: Judged, k: int) -> Scores:
 
 def ndcg(judged: Judged, k: int) -> Scores:
     """Discounted cumulative gain of the first k, sum of grade / log2(rank + 1), over that of the ideal order."""
-    found, ideal = (placed.total(placed.discounted, k, judged.queries) for placed in (judged.found, judged.ideal))
-    return np.asarray(found / ideal)
+    return np.asarray(judged.found.gain(k, judged.queries) / judged.ideal.gain(k, judged.queries))
 
 
 KERNELS: dict[str, Callable[[Judged, int], Scores]] = {
