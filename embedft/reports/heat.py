@@ -41,8 +41,10 @@ def heat(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Html:
         f'aria-label="confusion of {count} classes; the tables below hold the same numbers">{"".join(drawn)}</svg>'
     )
     caption = (
-        "rows: the label; columns: the prediction; strength: share of the label's texts. On the diagonal what is right."
+        "rows: the label; columns: the prediction; strength: share of the label's texts. On the diagonal what is right"
     )
+    if not named:
+        caption += "; a pointer or the arrow keys tell the names"
     scroller = element("div", svg, class_="wide heat")
     return element("div", element("figure", scroller, element("figcaption", caption)), class_="plot")
 

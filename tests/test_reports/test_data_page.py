@@ -39,6 +39,8 @@ def browser():
 def laid_out(browser, page, folder, width):
     """What `MEASURE` finds in a window of that width."""
     file = folder / "page.html"
+    # The page's policy refuses scripts other than its own.
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", page)
     file.write_text(page.replace("</body>", MEASURE), encoding="utf-8")
     options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom")
     done = subprocess.run(

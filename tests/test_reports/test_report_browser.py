@@ -127,7 +127,8 @@ def test_the_table_of_all_rows_filters_sorts_and_turns_pages(opened):
     page.locator("label", has_text="show").locator("select").select_option(label="won")
     assert all(float(cell) > 0 for cell in opened.cells(5))
     page.locator("label", has_text="metric").locator("select").select_option(label="mrr@10")
-    assert len(opened.cells(5)) == 25
+    better = len(opened.cells(5))
+    assert opened.told() == f"1 to {better} of {better} queries"
     assert opened.faults == []
 
 

@@ -54,7 +54,11 @@ def _bias(bias: list[dict[str, Any]]) -> Iterator[str]:
                 f"{signed(entry.get('residual'))} ({between(low, high)})", kind, str(entry.get("by", "")),
             )
         )  # fmt: skip
-    yield forest(rows, "share of all places that pairs stand too high, 95 % interval", ends=("← too little alike", "too much alike →"))
+    yield forest(
+        rows,
+        "share of all places that pairs stand too high, 95 % interval",
+        ends=("← too little alike", "too much alike →"),
+    )
 
 
 def _negation(negation: dict[str, Any] | None) -> Iterator[str]:
