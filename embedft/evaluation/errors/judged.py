@@ -182,7 +182,7 @@ class Case:
         """The case of one or two evaluations on their split of ``data``.
 
         Raises:
-            DataError: the two ranked other queries, a query is not in ``data``, or it lacks the split.
+            DataError: the two ranked other queries, or ``data`` lacks the split, a query, or its relevant documents.
         """
         if against is not None and against.query_ids != evaluation.query_ids:
             raise DataError(
@@ -202,6 +202,13 @@ class Case:
         named = [qrels["corpus_id"].to_pylist(), *(one.ranking.document_ids for one in both)]
         documents = Collection(data, (name for names in named for name in names))
         judgments = _grading(evaluation.query_ids, documents, qrels.to_pydict())
+        lonely = np.flatnonzero(np.diff(judgments.relevant.starts) == 0)
+        if len(lonely):
+            raise DataError(
+                f"{data.path}: query {evaluation.query_ids[lonely[0]]!r} has no relevant document in split "
+                f"{evaluation.split!r}, by which {evaluation.model} was judged.",
+                hint="name the data that the evaluation was made on.",
+            )
         ranked = [_ranked(one.ranking, documents, judgments) for one in both]
         return cls(
             evaluation.query_ids, taken["text"].to_pylist(), taken["metadata"].to_pylist(),

@@ -84,7 +84,7 @@ def condensed(
         answer |= {"ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
         text += f", the other model's {answer['against']:.3f}"
         before = evaluation.metrics[metric] - against.metrics[metric]
-        if before * answer["difference"] < 0:
+        if before * answer["difference"] < 0 and _is_apart(interval["ci_low"], interval["ci_high"]):
             text += (
                 f", the other way round than with all ({evaluation.metrics[metric]:.3f}, {against.metrics[metric]:.3f})"
             )
@@ -105,7 +105,12 @@ def _reading(answer: dict[str, Any]) -> str:
     if not answer["judged_irrelevant"]:
         text += " The qrels name relevant documents alone, so this is every document that is not among them."
     low, high = answer["difference_ci_low"], answer["difference_ci_high"]
-    if low is not None and (low > 0 or high < 0):
+    if _is_apart(low, high):
         few, whom = ("fewer", "it") if low > 0 else ("more", "this one")
         text += f" The other model has {few} of them ({answer['against_share']:.0%}): the judgments may favour {whom}."
     return text
+
+
+def _is_apart(low: float | None, high: float | None) -> bool:
+    """Whether an interval there is does not hold 0."""
+    return low is not None and high is not None and not low <= 0 <= high

@@ -152,6 +152,9 @@ def test_another_metric_or_other_queries_are_refused():
     few = replace(own, query_ids=own.query_ids[:-1])
     with pytest.raises(DataError, match="ranked different queries"):
         retrieval_errors(own, few, data)
+    other = data_of(["a"] * 30, ["b"] * 30, [(0, 0, 1)])
+    with pytest.raises(DataError, match="query 'q00001' has no relevant document in split 'test'"):
+        retrieval_errors(own, None, other)
     foreign = replace(own, query_ids=[f"x{name}" for name in own.query_ids])
     with pytest.raises(DataError, match="has no query 'xq00000'"):
         retrieval_errors(foreign, None, data)
