@@ -134,7 +134,7 @@ class Systems:
                 bases.append((own, record.against))
         for name, base in bases if self.base else ():
             if not any(_is_same(base, evaluation) for _, evaluation in found):
-                model = Path(base.model).name
+                model = distinct_names([base.model])[0]
                 taken = model in [known for known, _ in found]
                 found.append((f"{model} (base of {name})" if taken else model, base))
         return [name for name, _ in found], [evaluation for _, evaluation in found]

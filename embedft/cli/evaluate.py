@@ -187,10 +187,11 @@ def _finish(
         stress=looks.stress,
     )
     if run_file is not None:
+        from embedft.cli.compare import distinct_names
         from embedft.evaluation.runfile import write_run
 
         found: RetrievalEvaluation = evaluation  # type: ignore[assignment]
-        write_run(run_file, found.query_ids, found.ranking, name=Path(found.model).name)
+        write_run(run_file, found.query_ids, found.ranking, name=distinct_names([found.model])[0])
     if output is not None:
         _write(output, answer, looked, analysis, force=force)
     if as_json:
@@ -199,7 +200,7 @@ def _finish(
     if other is not None:
         print_comparison(evaluation, other, comparison)
     else:
-        print_evaluation(evaluation)
+        print_evaluation(evaluation, answer["intervals"])
     print_analysis({name: analysis[name] for name in looks.names})
     if output is not None:
         click.echo(f"evidence: {output}, page: {output / 'report.html'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,14 +34,16 @@ def console() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=max(out.width, WIDE))
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """One row a metric."""
+def print_evaluation(evaluation: Evaluation, intervals: Mapping[str, Sequence[float | None]]) -> None:
+    """One row a metric: its value and, where it has one, the interval."""
     from rich.table import Table
 
     table = Table("metric")
-    table.add_column("score", justify="right")
+    for heading in ("score", "95 % interval"):
+        table.add_column(heading, justify="right")
     for name, value in evaluation.metrics.items():
-        table.add_row(name, f"{value:.4f}")
+        ends = [end for end in intervals.get(name, ()) if end is not None]
+        table.add_row(name, f"{value:.4f}", " .. ".join(f"{end:.3f}" for end in ends))
     out = console()
     out.print(f"{evaluation.model}: {_judged_on(evaluation)}", soft_wrap=True, markup=False)
     out.print(table)
