@@ -17,12 +17,11 @@ from embedft.evaluation.metrics import Integers, Judged, Placed
 NO_DOCUMENT = -1
 # 2^64 over the golden ratio: multiplied by it, numbers near each other land far apart (Knuth, TAOCP vol. 3, 6.4).
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
-# Of the pairs that are not judged, one in so many is taken for one that is, and looked up in vain.
+# Slots for each key: of the pairs that are not judged, at most one in so many is looked at closer.
 SLOTS = 32
+CROWDED = 255
 # So that what is computed for them stays in the processor's cache: a quarter of the time less.
 QUERIES_AT_ONCE = 512
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,9 @@ class Judgments:
         grades: (n,), above 0, of these pairs.
         relevant: (queries,), how many documents are relevant, at least 1; also those that are not there.
         ideal: all relevant documents, as the best ranking would have them.
-        taken: one flag a slot of the hashed pairs.
+        starts: (queries,), where the keys of each query begin.
+        slots: for each value of a hash of the pairs, 0 where none of the keys has it, else which of the keys of its
+            query does, from 1; `CROWDED` where several have it, or its number is as high.
     """
 
     query_ids: Sequence[str]
@@ -44,7 +45,8 @@ class Judgments:
     grades: Integers
     relevant: Integers
     ideal: Placed
-    taken: Flags
+    starts: Integers
+    slots: npt.NDArray[np.uint8]
 
     @classmethod
     def of(cls, qrels: pa.Table, query_ids: Sequence[str], document_ids: Sequence[str]) -> Judgments:
@@ -72,10 +74,11 @@ class Judgments:
         there = np.flatnonzero(documents != NO_DOCUMENT)
         keys = queries[there] * len(document_ids) + documents[there]
         order = np.argsort(keys)
-        taken = np.zeros(1 << max(SLOTS * len(keys), 1).bit_length(), np.bool_)
-        taken[_slots(queries[there], documents[there], len(document_ids), len(taken))] = True
+        there, keys = there[order], keys[order]
+        starts = np.searchsorted(keys, np.arange(len(query_ids)) * len(document_ids))
+        slots = _fill(queries[there], documents[there], starts, len(document_ids))
         ideal = _ideal(queries, grades, relevant)
-        return cls(query_ids, document_ids, keys[order], grades[there][order], relevant, ideal, taken)
+        return cls(query_ids, document_ids, keys, grades[there], relevant, ideal, starts, slots)
 
     def judge(self, rows: Integers) -> Judged:
         """What a ranking found.
@@ -84,16 +87,18 @@ class Judgments:
             rows: (queries, depth), positions in ``document_ids``; -1 where a query has fewer documents.
         """
         width, depth = len(self.document_ids), rows.shape[1]
-        numbers, flags = np.arange(len(rows))[:, None], np.empty(rows.shape, np.bool_)
-        # Most pairs are not judged: a flag in the slot of a pair tells that faster than a search in the keys.
+        numbers, held = np.arange(len(rows))[:, None], np.empty(rows.shape, np.uint8)
+        # Most pairs are not judged: what stands in the slot of a pair tells that faster than a search in the keys.
         for start in range(0, len(rows), QUERIES_AT_ONCE):
             part = slice(start, start + QUERIES_AT_ONCE)
-            flags[part] = self.taken[_slots(numbers[part], rows[part], width, len(self.taken))]
-        likely = np.flatnonzero(flags)
+            held[part] = self.slots[_slots(numbers[part], rows[part], width, len(self.slots))]
+        likely = np.flatnonzero(held != 0)
         queries, ranks = np.divmod(likely, max(depth, 1))
-        documents = rows.ravel()[likely]
+        documents, number = rows.ravel()[likely], held.ravel()[likely]
         keys = queries * width + documents
-        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        place = np.minimum(self.starts[queries] + number - 1, len(self.keys) - 1)
+        crowded = np.flatnonzero(number == CROWDED)
+        place[crowded] = np.searchsorted(self.keys, keys[crowded]).clip(max=len(self.keys) - 1)
         hit = np.flatnonzero((self.keys[place] == keys) & (documents != NO_DOCUMENT))
         counts = np.bincount(queries[hit], minlength=len(rows))
         found = Placed.of(queries[hit], ranks[hit], self.grades[place[hit]], counts)
@@ -106,11 +111,21 @@ def _positions(ids: pa.ChunkedArray, known: Sequence[str]) -> Integers:
     return np.asarray(pc.fill_null(places, NO_DOCUMENT).to_numpy(), np.int64)
 
 
-def _slots(queries: Integers, documents: Integers, width: int, slots: int) -> Integers:
-    """A place in 0..slots for the key of each pair: the upper bits of its product with `SPREAD`.
+def _fill(queries: Integers, documents: Integers, starts: Integers, width: int) -> npt.NDArray[np.uint8]:
+    """The slots of pairs that are ordered by key; see `Judgments`."""
+    slots = np.zeros(1 << max(SLOTS * len(queries), 1).bit_length(), np.uint8)
+    own = _slots(queries, documents, width, len(slots))
+    slots[own] = np.minimum(np.arange(len(queries)) - starts[queries] + 1, CROWDED)
+    ordered = np.sort(own)
+    slots[ordered[1:][ordered[1:] == ordered[:-1]]] = CROWDED
+    return slots
 
-    ``slots`` is a power of two. Both factors of the key are multiplied, in place: the key itself would be
-    another array as large as the ranking.
+
+def _slots(queries: Integers, documents: Integers, width: int, slots: int) -> Integers:
+    """Which of the slots each pair has: the upper bits of the product of its key with `SPREAD`.
+
+    ``slots`` is how many there are, a power of two. Both factors of the key are multiplied, in place: the key itself
+    would be another array as large as the ranking.
     """
     spread = documents.astype(np.uint64)
     spread *= SPREAD

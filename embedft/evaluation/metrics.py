@@ -113,6 +113,11 @@ class Judged:
         return first
 
     @cached_property
+    def reciprocal(self) -> Scores:
+        """(queries,), 1 / rank of the first relevant document, ranks from 1."""
+        return np.asarray(1.0 / (self.first + 1))
+
+    @cached_property
     def precisions(self) -> Scores:
         """The precision at the rank of each document that was found."""
         return np.asarray((self.found.before + 1) / (self.found.ranks + 1))
@@ -120,7 +125,7 @@ class Judged:
 
 def reciprocal_rank(judged: Judged, k: int) -> Scores:
     """1 / rank of the first relevant document among the first k, else 0; its mean is MRR@k."""
-    return np.where(judged.first < min(k, judged.depth), 1.0 / (judged.first + 1), 0.0)
+    return np.where(judged.first < min(k, judged.depth), judged.reciprocal, 0.0)
 
 
 def recall(judged: Judged, k: int) -> Scores:

@@ -79,6 +79,26 @@ def test_judgments_looked_up_once_serve_every_ranking_of_the_same_ids():
         other.judge(judgments)
 
 
+@pytest.mark.parametrize(("queries", "relevant"), [(3, 900), (2000, 30)])
+def test_many_relevant_documents_are_found_each_at_its_rank(queries, relevant):
+    """Hundreds for a query, and so many in all that some share a place in the look-up."""
+    rng = np.random.default_rng(queries)
+    documents = [f"d{number:04d}" for number in range(2000)]
+    grades = []
+    for _ in range(queries):
+        chosen = rng.choice(2000, relevant, replace=False).tolist()
+        grades.append(dict(zip(chosen, rng.integers(1, 9, relevant).tolist(), strict=True)))
+    rows = np.stack([rng.choice(2000, 50, replace=False) for _ in range(queries)])
+    names = [f"q{number}" for number in range(queries)]
+    qrels = {
+        query: {documents[row]: grade for row, grade in own.items()} for query, own in zip(names, grades, strict=True)
+    }
+    gains = Judgments.of(qrels_table(qrels), names, documents).judge(rows).gains
+    assert gains.tolist() == [
+        [own.get(row, 0) for row in found] for own, found in zip(grades, rows.tolist(), strict=True)
+    ]
+
+
 def test_the_grades_along_the_ranking_are_those_of_the_qrels():
     qrels = {"q": {"a": 3, "b": 0, "d": 1, "nowhere": 2}, "r": {"b": 2}}
     ranking = ranking_of_run({"q": {"a": 1.0, "b": 3.0, "c": 2.0}, "r": {"a": 1.0, "b": 2.0}})
