@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedft.tasks import Looked, Task
 
 FILES = {"metrics.json", "per_query.parquet", "ranking.parquet", "analysis.json", "report.html"}
+BUNDLED = Path("bundled")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def evaluate(
     _check_usage(task, against, index_path, run_file, looks, hybrid=hybrid)
     from embedft.artifacts import require_file_free, require_free
     from embedft.config import DataConfig
+    from embedft.evaluation.forgetting import check_guard
     from embedft.tasks import Looked, get_task, require_split
 
     chosen = get_task(task)
@@ -101,6 +103,8 @@ def evaluate(
         require_free(output, force=force, ours=_is_evaluation)
     if run_file is not None:
         require_file_free(run_file, force=force)
+    if looks.guard not in (None, BUNDLED):
+        check_guard(looks.guard)
     dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
     require_split(chosen, dataset, split)
     judging = _Judging(chosen, dataset, split, wanted, precision, keep_vectors=output is not None or looks.any)
@@ -182,7 +186,7 @@ def _finish(
     answer = comparison_dict(evaluation, other, comparison)
     analysis = looked.analysis(
         errors=output is not None,
-        guard="bundled" if looks.guard == Path("bundled") else looks.guard,
+        guard="bundled" if looks.guard == BUNDLED else looks.guard,
         ladder=looks.ladder,
         stress=looks.stress,
     )
@@ -190,7 +194,7 @@ def _finish(
         from embedft.cli.compare import distinct_names
         from embedft.evaluation.runfile import write_run
 
-        found: RetrievalEvaluation = evaluation  # type: ignore[assignment]
+        found = cast("RetrievalEvaluation", evaluation)
         write_run(run_file, found.query_ids, found.ranking, name=distinct_names([found.model])[0])
     if output is not None:
         _write(output, answer, looked, analysis, force=force)

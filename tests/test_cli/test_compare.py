@@ -166,6 +166,11 @@ def test_stress_ladder_and_guard_are_printed_and_told_as_json(command, other_mod
         assert part in shown
 
 
+def test_a_guard_that_is_not_there_is_refused_before_the_work(command, tmp_path):
+    guard = ("--against", "bundled", "--guard", tmp_path / "nothing.jsonl")
+    assert_user_error(command("evaluate", "bundled", "--data", GARDEN, *guard), "nothing.jsonl")
+
+
 def test_options_that_do_not_go_together_are_refused(command):
     for arguments, said in (
         (("--guard", "bundled"), "--guard needs --against"),
