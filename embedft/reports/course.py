@@ -55,7 +55,8 @@ def course(
         x = across(mark[1])
         drawn.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - FOOT}" class="mark"/>')
         anchor, shift = ("end", -4) if x > WIDTH / 2 else ("start", 4)
-        drawn.append(_text(x + shift, TOP + 6, mark[0], anchor))
+        crowded = level is not None and up(level[1]) < TOP + 24
+        drawn.append(_text(x + shift, HEIGHT - FOOT - 6 if crowded else TOP + 6, mark[0], anchor))
     return figure("".join(drawn), WIDTH, HEIGHT, caption, title=title)
 
 

@@ -80,7 +80,7 @@ def test_the_verdict_stands_first_with_number_interval_and_cost(pages):
         r"\+0\.\d{3}</strong> \(95 % interval \+0\.\d{3} \.\. \+0\.\d{3}, p &lt; 0\.0002, 40 queries\)", top
     )
     assert "What it cost elsewhere: It has forgotten some" in top
-    assert "Leakage: 2 of split test stand in train as well" in top
+    assert "Leakage: 2 of split test stand in train as well (2 query text)" in top
     assert "192 x int8" in top
 
 

@@ -16,7 +16,7 @@ from embedft.reports.run.rows import Floats, Rows, View
 
 # Cells of a scatter along each axis: rows that fall into one are one dot, as large as they are many.
 CELLS = 90
-SMALLEST, LARGEST = 3.0, 13.0
+SMALLEST, LARGEST = 3.0, 10.0
 # Rows of the table that stands where no script runs, on each side.
 SHOWN = 10
 PROFILE_WIDTH, PROFILE_HEIGHT, PROFILE_FOOT = 420, 300, 34
@@ -65,7 +65,7 @@ def _figures(rows: Rows, view: View) -> Iterator[Html]:
             f"a dot is one of the {unit} or, larger, many with the same scores; above the line it became better",
             Cloud(title=f"{view.name} before and after", names=("before", "after"), diagonal=True),
         )
-    if rows.compared and "right after" not in columns:
+    if view.gains.any() and "right after" not in columns:
         yield _profile(view, unit)
 
 

@@ -144,18 +144,25 @@ def _notes(record: Record) -> Iterator[str]:
             "seen four times in five; a smaller one may be there and stay unseen."
         )
     yield from _disagreeing(record)
-    leaks = [leak for leak in record.run.get("leakage") or [] if leak.get("severe")]
-    for leak in leaks:
-        yield (
-            f"Leakage: {leak.get('count'):,} of split {leak.get('split')} stand in train as well ({leak.get('kind')}); "
-            "scores there are too good."
-        )
+    yield from _leaks(record)
     unjudged = record.part("errors").get("unjudged") or {}
     if is_number(unjudged.get("share")) and unjudged["share"] > 0.5:
         yield (
             f"{unjudged['share']:.0%} of the documents among the first {unjudged.get('k')} were never judged; "
             "they count as wrong, and some may be right."
         )
+
+
+def _leaks(record: Record) -> Iterator[str]:
+    """A note a split that shares rows with train."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for leak in record.run.get("leakage") or []:
+        if leak.get("severe"):
+            found.setdefault(str(leak.get("split")), []).append(leak)
+    for split, leaks in found.items():
+        kinds = ", ".join(f"{leak.get('count', 0):,} {leak.get('kind')}" for leak in leaks)
+        total = sum(int(leak.get("count") or 0) for leak in leaks)
+        yield f"Leakage: {total:,} of split {split} stand in train as well ({kinds}); scores there can be too good."
 
 
 def _disagreeing(record: Record) -> Iterator[str]:
