@@ -23,6 +23,7 @@ def stress(found: dict[str, Any]) -> Iterator[str]:
         yield forest(
             estimates, f"change of {metric} by each edit, 95 % interval", ends=("← the edit costs", "it helps →")
         )
+    compared = any(row.get("against") for row in rows)
     cells = [
         (
             _label(row),
@@ -32,11 +33,13 @@ def stress(found: dict[str, Any]) -> Iterator[str]:
             between(*_ends(row)),
             Cell(chance(_p_value(row)), _p_value(row)),
             str(row.get("verdict") or ""),
+            *([_other(row.get("against") or {})] if compared else []),
             _example(row.get("example") or {}),
         )
         for row in rows
     ]
-    head = ("edit", "texts changed", metric, "change", "95 % interval", "p", "verdict", "examples")
+    head = ["edit", "texts changed", metric, "change", "95 % interval", "p", "verdict"]
+    head += [*(["other model's change"] if compared else []), "examples"]
     yield folded("As a table, with examples", Html(table(head, cells, sortable=True)))
     left_out = [f"{entry.get('stress')} ({entry.get('reason')})" for entry in found.get("left_out") or []]
     if left_out:
@@ -59,6 +62,12 @@ def _change(row: dict[str, Any]) -> float | None:
 def _ends(row: dict[str, Any]) -> tuple[float | None, float | None]:
     low, high = row.get("ci_low"), row.get("ci_high")
     return (0.0 - high, 0.0 - low) if is_number(low) and is_number(high) else (None, None)
+
+
+def _other(row: dict[str, Any]) -> Cell:
+    """What the edit does to the other model."""
+    low, high = _ends(row)
+    return Cell(f"{signed(_change(row))} ({between(low, high)})" if row else "", _change(row))
 
 
 def _label(row: dict[str, Any]) -> str:
