@@ -275,9 +275,7 @@ class ClassificationEvaluation:
         columns |= self._answers()
         if against is not None:
             columns |= {f"against:{name}": values for name, values in against._answers().items()}
-        # The bytes of doubles apart, like beside like: less than half as large as they stand, and none is lost.
-        split = [f"{prefix}probabilities.list.element" for prefix in ("", "against:")[: 1 + (against is not None)]]
-        pq.write_table(pa.table(columns), file, compression="zstd", use_byte_stream_split=split, use_dictionary=False)
+        pq.write_table(pa.table(columns), file, compression="zstd")
 
     def names_of(self, row: Bools) -> list[str]:
         """The classes that are True in a row of `labels` or `predicted`."""
