@@ -275,7 +275,8 @@ class ClassificationEvaluation:
         columns |= self._answers()
         if against is not None:
             columns |= {f"against:{name}": values for name, values in against._answers().items()}
-        pq.write_table(pa.table(columns), file, compression="zstd")
+        # Probabilities do not repeat; a dictionary of them would only stand beside them.
+        pq.write_table(pa.table(columns), file, compression="zstd", use_dictionary=False)
 
     def names_of(self, row: Bools) -> list[str]:
         """The classes that are True in a row of `labels` or `predicted`."""
