@@ -135,7 +135,6 @@
     };
     const figure = (value, column) => {
       if (value === null) return "–";
-      if (column.words) return column.words[value];
       column.digits ??= column.values.every((other) => other === null || Number.isInteger(other)) ? 0
         : column.values.some((other) => Math.abs(other) >= 10) ? 1 : 3;
       const signed = column.name.startsWith("difference") || column.name.startsWith("ranks off");

@@ -17,8 +17,8 @@ MOST = 10_000
 # Bytes that all texts together may take, and characters of one of them at most and at least.
 TEXT_BYTES, LONGEST, SHORTEST = 2_400_000, 300, 24
 DIGITS = 4
-# Columns of 0 and 1, and how these are shown.
-FLAGS, WORDS = frozenset({"right", "right before", "right after"}), ("wrong", "right")
+# Columns that figures are drawn from, and that a sign beside the prediction shows in the table.
+MARKED = frozenset({"right", "right before", "right after"})
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class Rows:
                 {
                     "name": view.name,
                     "columns": [
-                        {"name": name, "values": _rounded(values), **({"words": WORDS} if name in FLAGS else {})}
+                        {"name": name, "values": _rounded(values)}
                         for name, values in view.columns.items()
+                        if name not in MARKED
                     ],
                     "outcome": np.sign(view.gains).astype(int).tolist(),
                 }
@@ -133,23 +134,25 @@ def _pairs(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]]:
 
 
 def _labelled(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]]:
-    texts = {
-        "text": _strings(columns["text"]),
-        "label": _listed(columns["label"]),
-        "predicted": _listed(columns["predicted"]),
-    }  # fmt: skip
+    texts = {"text": _strings(columns["text"]), "label": _listed(columns["label"])}
     after, right = _floats(columns["probability"]), _floats(columns["correct"])
-    shown = {"right": right, "probability": after}
-    gains = np.zeros(len(after))
-    if "against:correct" in columns:
-        texts["predicted before"] = _listed(columns["against:predicted"])
-        right_before = _floats(columns["against:correct"])
-        gains = right - right_before
-        shown = {
-            "right before": right_before, "right after": right,
-            "probability before": _floats(columns["against:probability"]), "probability after": after,
-        }  # fmt: skip
-    return texts, [View("right or wrong", shown, gains)]
+    if "against:correct" not in columns:
+        texts["predicted"] = _marked(columns["predicted"], right)
+        return texts, [View("right or wrong", {"right": right, "probability": after}, np.zeros(len(after)))]
+    right_before = _floats(columns["against:correct"])
+    texts["before"] = _marked(columns["against:predicted"], right_before)
+    texts["after"] = _marked(columns["predicted"], right)
+    shown = {
+        "right before": right_before, "right after": right,
+        "probability before": _floats(columns["against:probability"]), "probability after": after,
+    }  # fmt: skip
+    return texts, [View("right or wrong", shown, right - right_before)]
+
+
+def _marked(labels: Any, right: Floats) -> list[str]:
+    """The predicted labels, with a sign that says whether they are right."""
+    signs = ["✓" if one > 0 else "✗" for one in right.tolist()]
+    return [f"{sign} {label}" for sign, label in zip(signs, _listed(labels), strict=True)]
 
 
 def limited(rows: Rows, most: int = MOST) -> Rows:
