@@ -106,10 +106,16 @@ def test_a_planted_hub_shows_in_hubness():
     assert hubness(np.concatenate([vectors, hubs])) > hubness(vectors) + 3
 
 
-def test_copies_of_one_text_are_their_own_neighbours_once():
-    vectors = around(0.0, count=100)
+def test_a_text_with_many_copies_is_not_its_own_neighbour():
+    rng = np.random.default_rng(0)
+    # Halves multiply without rounding, so that equal cosines are equal; forty copies hide a text from itself.
+    vectors = rng.choice(np.array([-0.5, 0.5], np.float32), (60, 4))
     copies = np.concatenate([np.repeat(vectors[:1], 40, axis=0), vectors])
-    assert np.isfinite(hubness(copies))
+    cosines = copies @ copies.T
+    np.fill_diagonal(cosines, -np.inf)
+    counts = np.bincount(np.argsort(-cosines, axis=1, kind="stable")[:, :10].ravel(), minlength=100)
+    centred = counts - counts.mean()
+    assert hubness(copies) == pytest.approx((centred**3).mean() / (centred**2).mean() ** 1.5, abs=1e-9)
 
 
 def test_a_collapsed_set_is_told_without_numbers_that_it_lacks():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from embedft.index.approximate import faiss_threads
 from embedft.index.exact import Floats, exact_search
 
 Doubles = npt.NDArray[np.float64]
@@ -124,7 +125,8 @@ def hubness(vectors: Floats, *, k: int = NEIGHBOURS) -> float | None:
     count = len(vectors)
     if count <= k + 1:
         return None
-    rows = exact_search(vectors, vectors, k + 1)[1]
+    with faiss_threads(count):
+        rows = exact_search(vectors, vectors, k + 1)[1]
     own = rows == np.arange(count)[:, None]
     # A text with more than k copies may not find itself: then the last one goes.
     own[~own.any(axis=1), -1] = True

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedft.index.approximate import Point, Stage, approximate_search, faiss_threads
+from embedft.index.approximate import Point, Stage, approximate_search, faiss_threads, threads
 from embedft.index.exact import Floats, Rows, exact_search
 
 # Candidates that are scored again, as a multiple of the hits: what users of bits are told to begin with (Shakir, Aarsen
@@ -170,8 +170,9 @@ def quantised(vectors: Floats, recipe: str) -> Any:
     import faiss
 
     index = faiss.index_factory(vectors.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
+    with faiss_threads(threads()):
+        index.train(vectors)
+        index.add(vectors)
     if hasattr(index, "k_factor"):
         index.k_factor = FACTOR
     return index
