@@ -21,6 +21,8 @@ SHOWN_HUBS = 10
 # A hub comes up in more queries than the mean document by over two standard deviations (Radovanović et al., section 4),
 # and at least so often.
 FAR, FEWEST = 2.0, 3
+# Hubs are spoken of where N_k is skewed by so many times more than chance would.
+BEYOND_CHANCE = 1.5
 
 
 def hubs_of(case: Case, k: int) -> dict[str, Any]:
@@ -84,7 +86,9 @@ def by_chance(queries: int, k: int, documents: int) -> float | None:
 
 def hubs_reading(hubs: dict[str, Any], queries: int) -> str | None:
     """What the hubs say, in a sentence; None if there are none to speak of."""
-    if not hubs["top"]:
+    if not hubs["top"] or hubs["skewness"] is None or hubs["by_chance"] is None:
+        return None
+    if hubs["skewness"] < BEYOND_CHANCE * hubs["by_chance"]:
         return None
     worst = hubs["top"][0]
     name = worst["title"] or worst["id"]

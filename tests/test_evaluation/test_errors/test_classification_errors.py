@@ -102,6 +102,7 @@ def test_confusion_is_scikit_learns_and_the_worst_pair_comes_first_with_its_text
     worst = answer["confused"][0]
     assert (worst["label"], worst["predicted"], worst["texts"]) == ("card", "loan", expected[1, 2])
     assert worst["share"] == pytest.approx(expected[1, 2] / expected[1].sum())
+    assert len(worst["examples"]) == 3
     assert set(worst["examples"]) <= {own.texts[row] for row in np.flatnonzero(own.labels[:, 1])}
     assert any("'card'" in sentence and "'loan'" in sentence for sentence in answer["reading"])
 

@@ -5,7 +5,7 @@ import pytest
 from error_cases import document_id, evaluation_of, one_relevant_each
 from scipy.stats import skew
 
-from embedft.evaluation.errors.hubs import by_chance, hubs_of, occurrences, skewness
+from embedft.evaluation.errors.hubs import by_chance, hubs_of, hubs_reading, occurrences, skewness
 from embedft.evaluation.errors.judged import Case
 
 PLANTED = 7
@@ -24,6 +24,7 @@ def test_a_planted_hub_is_the_first_with_the_queries_that_it_comes_up_for():
     assert worst["queries"] >= 100
     assert worst["relevant_to"] == 1
     assert hubs["skewness"] > 3 * hubs["by_chance"]
+    assert document_id(PLANTED) in hubs_reading(hubs, 200)
 
 
 def test_skewness_is_scipys_and_that_of_random_rankings_is_the_one_by_chance():
@@ -33,6 +34,7 @@ def test_skewness_is_scipys_and_that_of_random_rankings_is_the_one_by_chance():
     scores = np.random.default_rng(1).normal(size=(2000, 400))
     hubs = hubs_of(case_of(data, scores), 10)
     assert hubs["skewness"] == pytest.approx(by_chance(2000, 10, 400), abs=0.25)
+    assert hubs_reading(hubs, 2000) is None
 
 
 def test_a_document_that_is_relevant_wherever_it_comes_up_is_no_hub():

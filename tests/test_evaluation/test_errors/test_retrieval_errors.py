@@ -51,6 +51,11 @@ def test_counts_and_scores_are_those_of_the_evaluation():
     assert answer["score"] == pytest.approx(own.metrics["mrr@10"])
     assert answer["against"] == pytest.approx(against.metrics["mrr@10"])
     assert all(one["score"] == 0 for one in answer["failed"])
+    losses = [one["score"] - one["against"] for one in answer["lost"]]
+    assert losses == sorted(losses)
+    assert losses[0] == pytest.approx(apart.min())
+    for one in answer["lost"] + answer["won"]:
+        assert not {other["id"] for other in one["relevant"]} & {other["id"] for other in one["instead"]}
 
 
 def test_what_is_judged_irrelevant_came_instead_with_its_grade_and_is_not_relevant():

@@ -37,7 +37,7 @@ def test_a_ranking_by_shared_words_is_said_to_match_words_alone():
     answer = retrieval_errors(evaluation_of(data, shared), None, data)["overlap"]
     assert answer["spearman"] > 0.5
     assert answer["ci_low"] > 0
-    assert answer["order"]["mean"] == 1
+    assert answer["order"]["mean"] > 0.75
     assert "hardly anything else" in answer["reading"]
     assert "there words misled" in answer["reading"]
 
@@ -50,7 +50,7 @@ def test_a_ranking_that_knows_the_answer_does_not_follow_words():
     assert abs(answer["spearman"]) < 0.25
     assert answer["against"] > 0.5
     assert answer["order"]["mean"] == pytest.approx(0.5, abs=0.08)
-    assert answer["order"]["against"] == 1
+    assert answer["order"]["against"] > 0.75
     assert "words decide little" in answer["reading"]
 
 
