@@ -10,11 +10,13 @@ from embedft.evaluation import Evaluation
 from embedft.tasks import Looked
 from embedft.training import headed
 from embedft.training.job import Job
+from embedft.training.processes import is_main
 
 
 def judged(job: Job, tuned: Encoder, base: Encoder) -> Looked:
     """What the new and the base model score on the judged split."""
-    keep = job.config.evaluation.report
+    # Of several processes the first one alone looks into them.
+    keep = job.config.evaluation.report and is_main()
     evaluations: tuple[Evaluation, Evaluation]
     options: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     if job.task.headed:
