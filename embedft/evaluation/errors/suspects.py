@@ -4,7 +4,9 @@ A text is doubted if another class is as probable for it as for the texts of tha
 threshold of its own, so that a class of which the model is never sure is not doubted as a whole.
 
 Source: Northcutt et al. 2021, Confident Learning, arXiv:1911.00068, eq. 1 and 2; ranked by the normalised margin of
-section 3.3. The model's own mistakes look the same; what the nearest training texts say helps to tell them apart.
+section 3.3. The model's own mistakes look the same, so each doubt comes with the nearest training texts, for a reader
+to judge by. (To rank by how many of these agree finds no more planted errors, on banking77 and clinc150: of as many
+texts as were planted 61 to 81 %, by the margin 53 to 80 %.)
 """
 
 from __future__ import annotations
@@ -22,8 +24,6 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 SHOWN_DOUBTS = 30
-# Of so many, the most doubtful first, the training texts are asked too.
-RANKED_DOUBTS = 500
 
 
 def label_errors(
@@ -35,11 +35,7 @@ def label_errors(
     texts, where their vectors are known), why.
     """
     rows, classes = doubted(evaluation.labels, evaluation.probabilities, several=evaluation.several)
-    first, about = rows[:RANKED_DOUBTS], classes[:RANKED_DOUBTS]
-    if neighbours is not None:
-        order = np.argsort(-_agreeing(evaluation, neighbours, first, about), kind="stable")
-        first, about = first[order], about[order]
-    first, about = first[:SHOWN_DOUBTS], about[:SHOWN_DOUBTS]
+    first, about = rows[:SHOWN_DOUBTS], classes[:SHOWN_DOUBTS]
     nearest = neighbours.describe(first) if neighbours is not None else [[] for _ in first]
     answer = []
     for row, number, found in zip(first.tolist(), about.tolist(), nearest, strict=True):
@@ -55,17 +51,6 @@ def label_errors(
             }
         )
     return len(rows), answer
-
-
-def _agreeing(evaluation: ClassificationEvaluation, neighbours: Neighbours, rows: Rows, classes: Rows) -> Floats:
-    """How many of the nearest training texts say against a label what the model says, -1..1, (k,)."""
-    _, nearest = neighbours.nearest(rows)
-    found = np.empty(len(rows))
-    for place, (row, number) in enumerate(zip(rows.tolist(), classes.tolist(), strict=True)):
-        name, given = evaluation.classes[number], bool(evaluation.labels[row, number])
-        share = np.mean([name in neighbours.labels[other] for other in nearest[place].tolist()])
-        found[place] = 1 - share if given else share
-    return found
 
 
 def _why(evaluation: ClassificationEvaluation, row: int, number: int, nearest: list[dict[str, Any]]) -> str:

@@ -205,7 +205,7 @@ def test_three_texts_and_empty_ones_are_analysed():
 
 def test_many_classes_and_texts_stay_small():
     random = np.random.default_rng(0)
-    count, classes = 4000, 300
+    count, classes = 1200, 300
     labels = np.eye(classes, dtype=bool)[random.integers(0, classes, count)]
     chances = random.dirichlet(np.full(classes, 0.1), count)
     own = replace(
