@@ -93,7 +93,7 @@ def test_axe_finds_no_serious_fault(browser, reports, task):
         assert serious(axe.run(found.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})) == []
         # What the colours change is contrast alone.
         found.page.emulate_media(color_scheme="dark")
-        assert serious(axe.run(found.page, options={"runOnly": ["color-contrast"]})) == []
+        assert serious(axe.run(found.page, {"exclude": ["svg"]}, options={"runOnly": ["color-contrast"]})) == []
 
 
 def serious(results):
