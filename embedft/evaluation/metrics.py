@@ -38,6 +38,7 @@ class Placed:
     ranks: Integers
     grades: Integers
     before: Integers
+    _counts: dict[int, Integers] = field(default_factory=dict, repr=False, compare=False)
     _gains: dict[int, Scores] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -49,8 +50,10 @@ class Placed:
         return cls(queries[order], ranks[order], grades[order], before[order])
 
     def count(self, k: int, queries: int) -> Integers:
-        """How many of the first ``k`` ranks of each query they fill, (queries,)."""
-        return np.bincount(self.queries[: self._within(k)], minlength=queries)
+        """How many of the first ``k`` ranks of each query they fill, (queries,); kept."""
+        if k not in self._counts:
+            self._counts[k] = np.bincount(self.queries[: self._within(k)], minlength=queries)
+        return self._counts[k]
 
     def total(self, values: Scores, k: int, queries: int) -> Scores:
         """The sum of their values in the first ``k`` ranks of each query, (queries,).

@@ -32,7 +32,8 @@ def test_metrics_on_banking77_equal_those_of_scikit_learn(shared, encoder):
     from sklearn import metrics as peer
 
     splits = read_dataset(shared / "classification" / "banking77").splits
-    train, test = splits["train"].slice(0, 4000), splits["test"]
+    # Every third: the file has one class after another.
+    train, test = splits["train"].take(list(range(0, splits["train"].num_rows, 3))), splits["test"]
     labels = [tuple(row) for row in train["labels"].to_pylist()]
     vectors = encoder.encode_documents(train["text"].to_pylist())
     settings = HeadConfig(regularisation=1.0, calibrate=False)
