@@ -204,10 +204,8 @@ def measure_metrics(rounds: int, folder: Path) -> dict[str, Any]:
     sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]
     import ranx
 
-    from embedft.evaluation import parse_metrics, ranking_of_run
-    from embedft.evaluation.judgments import Judgments
+    from embedft.evaluation import Judgments, ranking_of_run, score_ranking
 
-    wanted = parse_metrics(METRICS)
     qrels = qrels_of(np.load(folder / JUDGED), graded=True)
     rows = np.load(folder / ROWS)
     # Scores tell the order outright, so that every library has the same.
@@ -219,21 +217,21 @@ def measure_metrics(rounds: int, folder: Path) -> dict[str, Any]:
     judgments = Judgments.of(table, ranking.query_ids, ranking.document_ids)
     of_ranx, evaluator = (ranx.Qrels(qrels), ranx.Run(run)), trec_evaluator(qrels)
 
-    def by_embedft(judged: Any) -> dict[str, float]:
-        return {metric.name: float(metric(judged).mean()) for metric in wanted}
+    def ours(ranking: Any, qrels: Any) -> dict[str, float]:
+        return {name: float(scores.mean()) for name, scores in score_ranking(ranking, qrels, METRICS).items()}
 
     ways: dict[str, dict[str, Callable[[], dict[str, float]]]] = {
         "own structures": {
             RANX: lambda: ranx.evaluate(*of_ranx, METRICS),
             RANX_BARE: lambda: ranx.evaluate(*of_ranx, METRICS, save_results_in_run=False),
             TREC: lambda: by_trec_eval(evaluator, run),
-            OURS: lambda: by_embedft(ranking.judge(judgments)),
+            OURS: lambda: ours(ranking, judgments),
         },
-        "ranking and table of qrels": {OURS: lambda: by_embedft(ranking.judge(table))},
+        "ranking and table of qrels": {OURS: lambda: ours(ranking, table)},
         "dictionaries": {
             RANX: lambda: ranx.evaluate(ranx.Qrels(qrels), ranx.Run(run), METRICS),
             TREC: lambda: by_trec_eval(trec_evaluator(qrels), run),
-            OURS: lambda: by_embedft(ranking_of_run(run).judge(table_of(qrels))),
+            OURS: lambda: ours(ranking_of_run(run), table_of(qrels)),
         },
     }
     expected = ways["own structures"][OURS]()
