@@ -148,7 +148,7 @@ def test_ten_thousand_queries_stay_under_five_megabytes(tmp_path):
 
 def test_long_texts_are_cut_so_that_the_page_stays_small(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        report_cases, "texts", lambda count, seed=0: ["größtenteils " * 40 + str(n) for n in range(count)]
+        report_cases, "texts", lambda count, seed=0: ["庭の土と光と水" * 60 + str(n) for n in range(count)]
     )
     assert write_report(report_cases.retrieval(tmp_path / "run", MOST)).stat().st_size < LIMIT
 
