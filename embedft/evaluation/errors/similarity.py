@@ -237,7 +237,7 @@ def _of_negation(negation: dict[str, Any]) -> str:
         return f"The model overlooks negation: {pairs} stand {where} too high for their scores."
     if negation["ci_high"] < 0:
         return f"The model makes too much of negation: {pairs} stand {where} too low for their scores."
-    return f"No bias by negation: {pairs} stand where others of their scores do ({where})."
+    return f"No bias by negation is seen: {pairs} stand where others of their scores do, by {where}."
 
 
 def _places(row: dict[str, Any]) -> str:
@@ -246,7 +246,7 @@ def _places(row: dict[str, Any]) -> str:
     if values[1] > 0 or values[2] < 0:
         values = np.sort(np.abs(values))[[1, 0, 2]]
     value, low, high = (100 * values).tolist()
-    return f"{value:.1f} % of all places (95 % interval {low:.1f} to {high:.1f})"
+    return f"{value:.1f} % of all places ({low:.1f} to {high:.1f})"
 
 
 def _reading(
@@ -256,8 +256,8 @@ def _reading(
     for one, chance in differing([one for one in slicings if one.by != NEGATION], residuals):
         rows = [row for row in bias if row["by"] == one.by]
         high, low = max(rows, key=lambda row: row["residual"]), min(rows, key=lambda row: row["residual"])
-        told = [f"{high['label']} stand {_places(high)} too high"] if high["ci_low"] > 0 else []
-        told += [f"{low['label']} {_places(low)} too low"] if low["ci_high"] < 0 else []
+        told = [f"pairs with {high['label']} stand {_places(high)} too high"] if high["ci_low"] > 0 else []
+        told += [f"pairs with {low['label']} {_places(low)} too low"] if low["ci_high"] < 0 else []
         if told:
-            sentences.append(f"Bias by {one.by} ({chance_text(chance)}), given the score: {'; '.join(told)}.")
+            sentences.append(f"Bias by {one.by} ({chance_text(chance)}): for their scores, {', '.join(told)}.")
     return [*sentences, negation["reading"]]
