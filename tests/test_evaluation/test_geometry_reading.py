@@ -43,6 +43,7 @@ def test_what_is_usual_gives_no_warning():
         ({"uniformity": -3.0}, "All texts lie closer together"),
         ({"alignment": None, "uniformity": -3.9}, "All texts lie farther apart"),
         ({"effective_dimensions": 90.0}, "90 instead of 150"),
+        ({"hubness": 9.0}, "hubness 9.0; below 5 is usual; 1.5 with the other model"),
     ],
 )
 def test_two_models_are_read_beside_each_other(changed, says):

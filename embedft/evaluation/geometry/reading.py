@@ -3,13 +3,16 @@
 What is usual was measured with the bundled encoder and all-MiniLM-L6-v2 (384 dimensions), beside an untrained encoder
 of the same size; there is no test by which a model passes.
 
-                            texts            trained                       untrained
-    anisotropy              many subjects    0.02 to 0.08                  0.36
-                            one subject      0.29 to 0.48                  0.55
-    effective dimensions    many subjects    120 to 200 of 384             132
-                            one subject      97 of 384 (1,400 abstracts)
-    first component                          0.03 to 0.09, 0.19 of 48 texts    0.08, 0.32
-    hubness                                  0.3 to 4.2                    0.0 to 3.5
+                            texts            trained                         untrained
+    anisotropy              many subjects    0.02 to 0.08                    0.36
+                            one subject      0.18 to 0.48                    0.55
+    effective dimensions    many subjects    120 to 200 of 384               132
+                            one subject      97 to 139 of 384
+    first component                          0.03 to 0.09, 0.19 of 48 texts  0.08, 0.32
+    hubness                                  0.3 to 4.2                      0.0 to 3.5
+
+A hubness of 12.5 was the bundled encoder's on medquad, whose answers follow a few patterns; all-MiniLM-L6-v2 has 3.3
+there, and finds more (nDCG@10 0.74 against 0.62).
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def reading(own: dict[str, Any], against: dict[str, Any] | None) -> list[str]:
     """
     if own["effective_dimensions"] is None:
         return [f"All {own['texts']:,} texts have the same vector: the model has collapsed, or the texts are equal."]
-    sentences = [_cone(own), _dimensions(own), *_hubs(own)]
+    sentences = [_cone(own), _dimensions(own), *_hubs(own, against)]
     if against is not None and against["effective_dimensions"] is not None:
         sentences += _beside(own, against)
     return sentences
@@ -64,12 +67,16 @@ def _dimensions(own: dict[str, Any]) -> str:
     return f"{said}."
 
 
-def _hubs(own: dict[str, Any]) -> Iterator[str]:
-    if own["hubness"] is not None and own["hubness"] > HUBS:
-        yield (
-            f"Some texts are neighbours of very many others (hubness {own['hubness']:.1f}, usual is below {HUBS:.0f}): "
-            "look at the hubs among the errors."
-        )
+def _hubs(own: dict[str, Any], other: dict[str, Any] | None) -> Iterator[str]:
+    if own["hubness"] is None or own["hubness"] <= HUBS:
+        return
+    beside = f"below {HUBS:.0f} is usual"
+    if other is not None and other["hubness"] is not None:
+        beside += f"; {other['hubness']:.1f} with the other model"
+    yield (
+        f"Some texts are neighbours of very many others (hubness {own['hubness']:.1f}; {beside}): "
+        "they come up for queries that they do not answer."
+    )
 
 
 def _beside(own: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
