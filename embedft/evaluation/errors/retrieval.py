@@ -12,6 +12,7 @@ from embedft.errors import ConfigError
 from embedft.evaluation.errors.fields import by_fields
 from embedft.evaluation.errors.hubs import hubs_of, hubs_reading
 from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows, shown
+from embedft.evaluation.errors.lengths import length_of, relevant_lengths
 from embedft.evaluation.errors.overlap import Vocabulary, overlap_of, relevant_shares
 from embedft.evaluation.errors.slices import Slicing, by_amount, percent, sliced_means, telling
 from embedft.evaluation.errors.to_label import to_label
@@ -58,8 +59,9 @@ def retrieval_errors(
         - ``hubs``: `hubs.hubs_of`
         - ``slices``: by, label, count, score, against, difference, with intervals; ``left_out``: what was not sliced,
           and why
-        - ``overlap``: `overlap.overlap_of`; ``unjudged``: `unjudged.holes`, and ``condensed`` (`unjudged.condensed`;
-          null where no document is judged irrelevant); ``to_label``: `to_label.to_label`
+        - ``overlap``: `overlap.overlap_of`; ``length``: `lengths.length_of`; ``unjudged``: `unjudged.holes`, and in it
+          ``condensed``: `unjudged.condensed`, null where no document is judged irrelevant; ``to_label``:
+          `to_label.to_label`
         - ``reading``: what stands out, in sentences
 
     Raises:
@@ -74,7 +76,8 @@ def retrieval_errors(
     others = against.per_query[name] if against is not None else None
     words = Vocabulary(case, language)
     shares = relevant_shares(case, words)
-    slicings = _slicings(case, shares)
+    sizes = relevant_lengths(case)
+    slicings = _slicings(case, shares, sizes)
     slices = sliced_means(slicings, scores, others, seed=seed)
     hubs = hubs_of(case, k)
     unjudged = holes(case, k, seed=seed)
@@ -93,6 +96,7 @@ def retrieval_errors(
         "slices": slices,
         "left_out": [one.why for one in slicings if one.why],
         "overlap": overlap_of(case, words, shares, scores, others, seed=seed),
+        "length": length_of(case, sizes, seed=seed),
         "unjudged": unjudged,
         "to_label": to_label(case, words, k),
     }
@@ -109,20 +113,16 @@ def _require_scored(name: str, *evaluations: RetrievalEvaluation | None) -> None
             )
 
 
-def _slicings(case: Case, shares: Floats) -> list[Slicing]:
+def _slicings(case: Case, shares: Floats, sizes: Floats) -> list[Slicing]:
     wanted = case.judgments.relevant
-    distinct, place = np.unique(wanted.documents, return_inverse=True)
-    texts = case.documents.texts(distinct)
-    sizes = np.array([len(surfaces(text)) if text else np.nan for text in texts], np.float64)
     lengths = np.array([len(surfaces(text)) for text in case.queries], np.float64)
-    fields = case.documents.metadata(distinct)
     return [
         by_amount("query length", lengths, "words"),
-        by_amount("length of the relevant documents", wanted.mean(sizes[place]).round(), "words"),
+        by_amount("length of the relevant documents", sizes.round(), "words"),
         by_amount("query words that the relevant documents hold", shares, write=percent),
         by_amount("number of relevant documents", np.diff(wanted.starts).astype(np.float64), "documents"),
         *by_fields("query", case.query_metadata),
-        *by_fields("document", [fields[place[row]] for row in _first_by_grade(case).tolist()]),
+        *by_fields("document", case.documents.metadata(wanted.documents[_first_by_grade(case)])),
     ]
 
 
@@ -200,14 +200,14 @@ def _instead(case: Case, query: int, k: int) -> list[dict[str, Any]]:
 
 def _reading(answer: dict[str, Any], slicings: list[Slicing], scores: Floats, others: Floats | None) -> list[str]:
     counts, count = answer["counts"], answer["queries"]
-    found = [f"{counts['failed']} of {count} queries fail outright: their {answer['metric']} is 0."]
+    found: list[str | None] = [f"{counts['failed']} of {count} queries fail outright: their {answer['metric']} is 0."]
     if others is not None:
         found.append(f"{counts['won']} queries score higher than with the other model, {counts['lost']} lower.")
     found += telling(slicings, answer["slices"], scores, "score")
     if others is not None:
         found += telling(slicings, answer["slices"], scores - others, "difference")
-    hubs = hubs_reading(answer["hubs"], count)
-    found += [hubs] if hubs else []
-    found += [answer["overlap"]["reading"], answer["unjudged"]["reading"]]
+    found.append(hubs_reading(answer["hubs"], count))
     judged = answer["unjudged"]["condensed"]
-    return [*found, judged["reading"]] if judged else found
+    found += [answer["overlap"]["reading"], answer["length"]["reading"], answer["unjudged"]["reading"]]
+    found += [judged["reading"]] if judged else []
+    return [sentence for sentence in found if sentence]
