@@ -4,12 +4,14 @@ import html
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedft.data.thesaurus import ThesaurusFile
 from embedft.evaluation.stress import STRESSES, stresses_for
+from embedft.evaluation.stress.contrast import Nearness
 from embedft.evaluation.stress.letters import SOFT_HYPHEN, TWINS
 from embedft.evaluation.stress.negation import negated
 from embedft.evaluation.stress.stresses import synonyms
@@ -255,3 +257,17 @@ def test_english_is_told_by_its_small_words():
     assert looks_english(TEXTS)
     assert not looks_english(["Wie viele Einwohner zählt die Stadt?", "Das Haus am See gehört einer alten Frau."])
     assert not looks_english([])
+
+
+def test_nearness_counts_texts_that_are_nearer_to_their_negation():
+    cosines, rivals = np.array([0.9, 0.8, 0.7, 0.95, 0.5]), np.array([0.8, 0.9, np.nan, 0.9, 0.4])
+    kept = np.array([True, True, False, True, True])
+    found = Nearness(9, cosines, rivals, "keywords", ("a", "not a"), kept, "it is the same").as_dict()
+    assert (found["count"], found["of"], found["nearer_count"]) == (5, 9, 4)
+    assert (found["cosine"], found["nearer"], found["kept"]) == pytest.approx((cosines.mean(), 3 / 4, 4 / 5))
+    # Wilson 1927: the shares from which the observed one is 1.96 standard errors away.
+    for end in (found["nearer_ci_low"], found["nearer_ci_high"]):
+        assert abs(3 / 4 - end) / np.sqrt(end * (1 - end) / 4) == pytest.approx(1.959964, abs=1e-5)
+    unknown = Nearness(9, cosines, np.full(5, np.nan), "keywords", ("a", "not a"))
+    assert unknown.as_dict()["nearer"] is None
+    assert "nearer" not in unknown.reading()
