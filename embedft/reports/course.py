@@ -12,6 +12,8 @@ from embedft.reports.plots import FOOT, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, g
 MANY, SPAN = 24, 12
 # Points of a line at most: more cannot be told apart at this width.
 DRAWN = 400
+# Pixels between two names that can both be read.
+LETTERS = 12
 Points = Sequence[tuple[float, float]]
 
 
@@ -39,6 +41,7 @@ def course(
     across = Axis([*steps, *([0.0, reach] if reach is not None else [])], LEFT + 4, WIDTH - RIGHT)
     up = Axis(values, HEIGHT - FOOT - 4, TOP + 4)
     drawn = [grid(across, up)]
+    taken: list[float] = []
     for place, (name, series) in enumerate(lines):
         kind = f"series-{place}"
         noisy = len(series) >= MANY and len(lines) == 1
@@ -46,7 +49,11 @@ def course(
         if noisy:
             drawn.append(_line(running_mean(series), f"{name}, running mean", across, up, kind))
         if len(lines) > 1:
-            drawn.append(_text(across(series[-1][0]), up(series[-1][1]) - 5, name, "end"))
+            y = up(series[-1][1]) - 5
+            # Below the line where another name stands already.
+            y += 16 if any(abs(y - other) < LETTERS for other in taken) else 0
+            taken.append(y)
+            drawn.append(_text(across(series[-1][0]), y, name, "end"))
     if level is not None:
         y = up(level[1])
         drawn.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="zero"/>')

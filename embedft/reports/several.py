@@ -82,7 +82,10 @@ def headline(several: Several) -> str:
     metric, names = several.metrics[0], several.names
     if not several.best(metric):
         return f"No system has a {metric}."
-    best = several.best(metric)[0]
+    best, *equal = several.best(metric)
+    if equal:
+        shared = ", ".join(names[system] for system in several.best(metric))
+        return f"{shared} have the same best {metric}, {score(several.score(best, metric))}."
     worse = [names[other] for other in several.better_than(best, metric)]
     told = f"{names[best]} has the best {metric}, {score(several.score(best, metric))}"
     if not worse:

@@ -175,7 +175,7 @@ def test_a_missing_part_is_named_and_the_rest_shown(tmp_path, missing):
     parsed(page)
     told = {
         "run.json": "settings and surroundings",
-        "analysis.json": "error analysis, what was forgotten, cost against quality, stress, geometry",
+        "analysis.json": "error analysis, what was forgotten, cost against quality (evaluation.ladder: true",
         "per_query.parquet": "the scores of each of the queries",
         "train_log.jsonl": "the course of the training",
     }

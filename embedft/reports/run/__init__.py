@@ -33,8 +33,8 @@ REPORT = "report.html"
 ASKED = {
     "errors": "error analysis",
     "guard": "what was forgotten",
-    "ladder": "cost against quality",
-    "stress": "stress",
+    "ladder": "cost against quality (evaluation.ladder: true, embedft evaluate --ladder)",
+    "stress": "stress (evaluation.stress: true, embedft evaluate --stress)",
     "geometry": "geometry",
 }
 

@@ -32,8 +32,8 @@ def examples(errors: dict[str, Any]) -> Iterator[str]:
         yield paragraph(told.format(k=k) + more)
         shown = [_card(card, str(errors.get("metric", ""))) for card in cards]
         yield element("div", shown, class_="cards", data_filter=f"Filter the {title.lower()} queries")
-    yield from _overlap(errors.get("overlap"))
-    yield from _unjudged(errors.get("unjudged"))
+    yield from _overlap(errors)
+    yield from _unjudged(errors)
     yield from _hubs(errors.get("hubs"))
     yield from _to_label(errors.get("to_label"))
 
@@ -104,20 +104,21 @@ def readings(errors: dict[str, Any]) -> Iterator[str]:
         yield paragraph("Left out: ", " ".join(map(str, left_out)), kind="small")
 
 
-def _overlap(overlap: dict[str, Any] | None) -> Iterator[str]:
-    if overlap and overlap.get("reading"):
+def _overlap(errors: dict[str, Any]) -> Iterator[str]:
+    reading = (errors.get("overlap") or {}).get("reading")
+    # It stands above where it is among what stands out.
+    if reading and reading not in (errors.get("reading") or []):
         yield "<h3>Does it only match words?</h3>"
-        yield paragraph(str(overlap["reading"]))
+        yield paragraph(str(reading))
 
 
-def _unjudged(unjudged: dict[str, Any] | None) -> Iterator[str]:
-    if not unjudged or not is_number(unjudged.get("share")):
+def _unjudged(errors: dict[str, Any]) -> Iterator[str]:
+    unjudged = errors.get("unjudged") or {}
+    if not is_number(unjudged.get("share")):
         return
     other, condensed = unjudged.get("against_share"), unjudged.get("condensed") or {}
     yield "<h3>Holes in the judgments</h3>"
-    told = str(
-        unjudged.get("reading") or f"{unjudged['share']:.0%} of the first {unjudged.get('k')} were never judged."
-    )
+    told = f"{unjudged['share']:.0%} of the documents among the first {unjudged.get('k')} were never judged."
     if is_number(other):
         told += f" Of the other model's, {other:.0%} are not."
     if is_number(condensed.get("score")):
