@@ -14,7 +14,7 @@ from embedft.evaluation.errors.hubs import hubs_of, hubs_reading
 from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows, shown
 from embedft.evaluation.errors.lengths import length_of, relevant_lengths
 from embedft.evaluation.errors.overlap import Vocabulary, overlap_of, relevant_shares
-from embedft.evaluation.errors.slices import Slicing, by_amount, percent, sliced_means, telling
+from embedft.evaluation.errors.slices import Slicing, by_amount, by_kind, percent, sliced_means, telling
 from embedft.evaluation.errors.to_label import to_label
 from embedft.evaluation.errors.unjudged import condensed, holes
 from embedft.evaluation.metrics import parse_metrics
@@ -24,6 +24,7 @@ from embedft.index.lexical.words import surfaces
 Floats = npt.NDArray[np.float64]
 SHOWN_QUERIES = 20
 SHOWN_DOCUMENTS = 5
+OPENING = 2
 # Scores that differ by less differ by rounding.
 ROUNDING = 1e-12
 
@@ -115,9 +116,12 @@ def _require_scored(name: str, *evaluations: RetrievalEvaluation | None) -> None
 
 def _slicings(case: Case, shares: Floats, sizes: Floats) -> list[Slicing]:
     wanted = case.judgments.relevant
-    lengths = np.array([len(surfaces(text)) for text in case.queries], np.float64)
+    words = [surfaces(text) for text in case.queries]
+    # What is asked stands at the beginning: who is, how many, what causes.
+    openings = [" ".join(found[:OPENING]).lower() or None for found in words]
     return [
-        by_amount("query length", lengths, "words"),
+        by_amount("query length", np.array([len(found) for found in words], np.float64), "words"),
+        by_kind("beginning of the query", openings),
         by_amount("length of the relevant documents", sizes.round(), "words"),
         by_amount("query words that the relevant documents hold", shares, write=percent),
         by_amount("number of relevant documents", np.diff(wanted.starts).astype(np.float64), "documents"),

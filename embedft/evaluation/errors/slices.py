@@ -221,10 +221,15 @@ def telling(slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values:
         own = [row for row in rows if row["by"] == one.by]
         worst, best = min(own, key=lambda row: row[key]), max(own, key=lambda row: row[key])
         sentences.append(
-            f"{what} depends on {one.by} ({chance_text(chance)}): {worst[key]:{sign}.3f} for {worst['label']}, "
-            f"{best[key]:{sign}.3f} for {best['label']}."
+            f"{what} depends on {one.by} ({chance_text(chance)}): "
+            + ", ".join(f"{row[key]:{sign}.3f} for {_named(one, row['label'])}" for row in (worst, best))
+            + "."
         )
     return sentences
+
+
+def _named(slicing: Slicing, label: str) -> str:
+    return label if slicing.ordered else repr(label)
 
 
 def chance_text(value: float) -> str:

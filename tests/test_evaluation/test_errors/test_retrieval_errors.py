@@ -94,7 +94,7 @@ def test_three_queries_are_too_few_for_slices_and_intervals_and_that_is_said():
     data, scores = one_relevant_each(3, 5)
     answer = errors_of(data, scores, scores[:, ::-1])
     assert answer["slices"] == []
-    assert len(answer["left_out"]) == 4
+    assert len(answer["left_out"]) == 5
     assert answer["overlap"]["spearman"] is None
     assert "too little to tell" in answer["overlap"]["reading"]
     assert answer["unjudged"]["ci_low"] is None
@@ -147,6 +147,17 @@ def test_a_field_of_the_documents_that_the_model_fails_on_is_found_and_told():
     assert of_source["old"]["count"] == 40
     assert of_source["old"]["ci_high"] < of_source["new"]["ci_low"]
     assert any("depends on document source" in sentence for sentence in answer["reading"])
+
+
+def test_queries_that_begin_alike_and_fail_are_found_and_told():
+    data, scores = one_relevant_each(120, 120)
+    asked = [f"{'Who is' if row % 3 == 0 else 'where are'} subject{row}" for row in range(120)]
+    opened = data_of(data.corpus["text"].to_pylist(), asked, [(row, row, 1) for row in range(120)])
+    scores[::3] = -scores[::3]
+    answer = errors_of(opened, scores)
+    of = {row["label"]: row for row in answer["slices"] if row["by"] == "beginning of the query"}
+    assert (of["who is"]["count"], of["where are"]["count"]) == (40, 80)
+    assert any("beginning of the query" in sentence and "for 'who is'" in sentence for sentence in answer["reading"])
 
 
 def test_another_metric_or_other_queries_are_refused():
