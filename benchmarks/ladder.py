@@ -1,17 +1,17 @@
 """The ladder of dimensions and storages on real data, beside sentence-transformers' cut and quantised vectors.
 
-python benchmarks/ladder.py --data DATA [--models bundled minilm] [--sets cranfield medquad stsb_en] [--work FOLDER]
-                            [--rounds 3] [--dry]
+OMP_NUM_THREADS=1 python benchmarks/ladder.py --data DATA [--models bundled minilm] [--sets cranfield medquad stsb_en]
+                                              [--work FOLDER] [--rounds 5] [--dry]
 
 DATA holds ``retrieval/NAME`` (BEIR folders) and ``sts/NAME`` (scored pairs). The peer has the same vectors, cut by
 `truncate_embeddings` and normalised, quantised by `quantize_embeddings` and searched by `semantic_search_faiss`, as its
-documentation shows; of pairs, the cosines that its evaluator takes. Where it does something else, its score differs:
+documentation shows; of pairs, the cosines that its evaluator takes. Scores of fp32 and of binary search are equal, but
+for the order of equal distances. Where the peer does something else, its score differs:
 
     int8               queries are codes too, and codes are compared without their ranges; then the best 4 k are
                        rescored by what the codes stand for, which is our int8 if no hit was missed. Of pairs, cosines
                        are those of the codes.
-    binary             the same bits; equal distances are ordered otherwise. Of pairs, bits are 0 and 1 instead of -1
-                       and 1, and cosines are divided by how many are 1.
+    binary             of pairs, bits are 0 and 1 instead of -1 and 1, so that cosines depend on how many are 1.
     binary+rescoring   4 k candidates are rescored by the query's fp32 vector and their bits alone, which needs no
                        vectors on disk; ours by the fp32 vectors.
 
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["bundled", "minilm"])
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--work", type=Path, help="where vectors are kept, and used again")
-    parser.add_argument("--rounds", type=int, default=3, help="of timing")
+    parser.add_argument("--rounds", type=int, default=5, help="of timing")
     parser.add_argument("--dry", action="store_true", help="print, but write no result")
     options = parser.parse_args()
     # The peer warns of each search without rescoring.
