@@ -97,7 +97,7 @@ def retrieval_errors(
         "slices": slices,
         "left_out": [one.why for one in slicings if one.why],
         "overlap": overlap_of(case, words, shares, scores, others, seed=seed),
-        "length": length_of(case, sizes, seed=seed),
+        "length": length_of(case, seed=seed),
         "unjudged": unjudged,
         "to_label": to_label(case, words, k),
     }

@@ -23,7 +23,8 @@ def world(seed=0):
 def test_a_planted_preference_for_short_documents_is_told():
     data, scores, sizes = world()
     short = retrieval_errors(evaluation_of(data, scores - sizes / 40), None, data)["length"]
-    assert short["ci_high"] < 0.6
+    assert short["to_relevant"]["ci_high"] < 0.6
+    assert short["to_all"]["ci_high"] < 0.6
     assert short["wrong"] < short["relevant"]
     assert "short documents are preferred" in short["reading"]
     long = retrieval_errors(evaluation_of(data, scores + sizes / 40), None, data)
@@ -36,5 +37,19 @@ def test_random_mistakes_are_as_long_as_the_relevant_documents():
     fair = retrieval_errors(evaluation_of(data, scores), None, data)["length"]
     wrong = np.flatnonzero(scores.argmax(1) != np.arange(COUNT))
     assert fair["queries"] == len(wrong)
-    assert fair["ratio"] == pytest.approx(np.exp(np.log(sizes[scores.argmax(1)[wrong]] / sizes[wrong]).mean()))
-    assert "no difference" in fair["reading"]
+    assert fair["to_relevant"]["ratio"] == pytest.approx(
+        np.exp(np.log(sizes[scores.argmax(1)[wrong]] / sizes[wrong]).mean())
+    )
+    assert "no preference" in fair["reading"]
+
+
+def test_relevant_documents_that_are_long_anyway_make_no_preference():
+    data, _, sizes = world()
+    long = np.argsort(-sizes)[:20]
+    qrels = [(row, int(long[row % 20]), 1) for row in range(COUNT)]
+    data = data_of(data.corpus["text"].to_pylist(), data.queries["text"].to_pylist(), qrels)
+    fair = retrieval_errors(evaluation_of(data, np.random.default_rng(1).normal(size=(COUNT, COUNT))), None, data)[
+        "length"
+    ]
+    assert fair["to_relevant"]["ci_high"] < 1
+    assert "no preference" in fair["reading"]
