@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ def forest(
         zero: where a dashed line stands: no difference; None: nowhere.
         ends: what the left and the right side of that line mean.
     """
+    rows = [row._replace(value=_finite(row.value), low=_finite(row.low), high=_finite(row.high)) for row in rows]
     known = [value for row in rows for value in (row.value, row.low, row.high) if value is not None]
     axis = Axis([*known, *([zero] if zero is not None else [])], MARGIN, 100 - MARGIN)
     parts: list[Html] = []
@@ -63,6 +65,10 @@ def forest(
         )
     parts.append(_scale(axis, ends))
     return element("figure", element("div", parts, class_="forest"), element("figcaption", caption))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _track(row: Estimate, axis: Axis, zero: float | None) -> Html:

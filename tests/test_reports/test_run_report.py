@@ -1,5 +1,6 @@
 """The page of a run: what it says, that no text breaks it, and that it stays small."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -243,6 +244,34 @@ def test_a_metric_of_which_less_is_better_falls_when_it_is_better(tmp_path):
     page = run_page(read_record(run))
     assert "logistic head: ece fell from 0.200 to 0.100." in page
     assert "← after is better" in page
+
+
+def numbers_in(value, path=()):
+    """Paths of the numbers in nested JSON, of lists those of the first entry."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from numbers_in(inner, (*path, name))
+    elif isinstance(value, list):
+        yield from numbers_in(value[0], (*path, 0)) if value else ()
+    elif isinstance(value, int | float):
+        yield path
+
+
+@pytest.mark.parametrize("task", MAKERS)
+def test_every_number_of_an_analysis_may_be_missing(task, tmp_path):
+    record = read_record(MAKERS[task](tmp_path / "run", 12))
+    for part in ("analysis", "metrics"):
+        whole = getattr(record, part)
+        for path in numbers_in({name: whole[name] for name in whole if name not in ("confusion", "queries", "texts")}):
+            # Counts, entries of a list and the bounds of bins are always there.
+            if path[-2:] in ((0, "low"), (0, "high")) or path[-1] in (0, "pairs") or "matrix" in path:
+                continue
+            changed = json.loads(json.dumps(whole))
+            inner = changed
+            for name in path[:-1]:
+                inner = inner[name]
+            inner[path[-1]] = None
+            assert run_page(dataclasses.replace(record, **{part: changed})).startswith(PAGE_BEGIN), path
 
 
 @pytest.mark.parametrize(

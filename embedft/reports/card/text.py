@@ -130,7 +130,7 @@ def _ladder(record: Record) -> Iterator[str]:
     cheapest = found.get("cheapest")
     if cheapest and is_number(cheapest.get("mb_per_million")):
         yield (
-            f"\nCheapest that keeps {found.get('share', 0):.0%}: {cheapest.get('dim')} dimensions as "
+            f"\nCheapest that keeps {found.get('share') or 0:.0%}: {cheapest.get('dim')} dimensions as "
             f"{cheapest.get('storage')}, {cheapest['mb_per_million']:,.0f} MB a million documents."
         )
 

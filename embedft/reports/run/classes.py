@@ -45,7 +45,7 @@ def classes(errors: dict[str, Any], metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def _confusion(names: list[str], matrix: list[list[int]] | None) -> Iterator[str]:
-    if not names or not matrix:
+    if not names or not matrix or len(names) != len(matrix):
         return
     yield "<h3>Confusion</h3>"
     yield heat(names, matrix)

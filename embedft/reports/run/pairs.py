@@ -50,7 +50,7 @@ def _bias(bias: list[dict[str, Any]]) -> Iterator[str]:
         kind = "worse" if is_number(low) and is_number(high) and (low > 0 or high < 0) else "same"
         rows.append(
             Estimate(
-                f"{entry.get('label', '')} ({entry.get('pairs', 0):,})", entry.get("residual"), low, high,
+                f"{entry.get('label', '')} ({entry.get('pairs') or 0:,})", entry.get("residual"), low, high,
                 f"{signed(entry.get('residual'))} ({between(low, high)})", kind, str(entry.get("by", "")),
             )
         )  # fmt: skip

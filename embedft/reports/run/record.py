@@ -75,7 +75,8 @@ class Record:
     @property
     def comparison(self) -> dict[str, dict[str, Any]]:
         """Metric -> difference, interval, p-value, verdict."""
-        return dict(self.metrics.get("comparison") or {})
+        found = self.metrics.get("comparison") or {}
+        return {name: value for name, value in found.items() if isinstance(value, dict)}
 
     @property
     def against(self) -> str:
