@@ -192,6 +192,22 @@ def test_settings_that_have_no_meaning_are_refused(encoder, garden_data, garden)
         SimilarityTask(garden)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Retrieval", "InstructionRetrieval", "Reranking", "PairClassification", "Classification", "BitextMining", "STS"],
+)
+def test_mtebs_own_tasks_of_every_kind_run(encoder, name):
+    from mteb.mocks import mock_tasks
+
+    task = getattr(mock_tasks, f"Mock{name}" if name.startswith("Instruction") else f"Mock{name}Task")()
+    results = mteb.evaluate(MtebEncoder(encoder), task, cache=None, show_progress_bar=False)
+    score = results.task_results[0].get_score()
+    assert 0 < score <= 1
+    if name.endswith("Retrieval"):
+        results = mteb.evaluate(MtebIndex(encoder, kind="flat"), task, cache=None, show_progress_bar=False)
+        assert results.task_results[0].get_score() == score
+
+
 def test_scores_set_apart_keep_their_order_and_move_by_single_steps():
     rng = np.random.default_rng(0)
     scores = -np.sort(-np.round(rng.uniform(-1, 1, 500), 2).astype(np.float32))

@@ -2,7 +2,7 @@
 
     import mteb
 
-    from embedft import Encoder
+    from embedft import Encoder, Index
     from embedft.integrations.mteb import MtebEncoder, MtebIndex, RetrievalTask, SimilarityTask
 
     encoder = Encoder.load("RUN/model")
@@ -10,11 +10,12 @@
     mteb.evaluate(MtebEncoder(encoder), RetrievalTask("DATA"))                         # a BEIR folder, no network
     mteb.evaluate(MtebIndex(encoder, kind="hnsw"), RetrievalTask("DATA"))              # what search finds of it
     mteb.evaluate(MtebIndex(Index.open("INDEX"), hybrid=True), RetrievalTask("DATA"))  # an index of these documents
-    mteb.evaluate(MtebEncoder(encoder), SimilarityTask("pairs.tsv"))
+    mteb.evaluate(MtebEncoder(encoder), SimilarityTask("PAIRS"))                       # a folder with test.tsv, ...
 
-The figures are those of `embedft.evaluation`, rounded to five decimals as mteb does, where no scores tie: mteb searches
-for an encoder itself, and orders equal scores by document id descending (for an index it keeps our order). mteb's
-classification tasks fit a classifier of their own on a few texts a class; `MtebEncoder` runs in them, and there is
+The figures are those of `embedft.evaluation`, which mteb rounds to five decimals (but MRR). Where scores tie they may
+differ: mteb searches for an encoder itself, and orders equal scores by document id descending; an index keeps our
+order, ascending. A document whose id is the query's counts like any other, as in mteb's default. mteb's classification
+tasks fit a classifier of their own on a few texts a class; `MtebEncoder` runs in them, and there is
 nothing of ours that it could equal, so they have no class here.
 """
 
