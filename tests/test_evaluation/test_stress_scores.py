@@ -212,6 +212,7 @@ def test_a_model_that_loses_more_is_told_so(asked):
     row = row_of(asked.beside(other), *key)["against"]
     assert row["more"] == pytest.approx(lost.mean())
     assert row["more_verdict"] == "worse"
+    assert row["more_p_adjusted"] > row["more_p_value"]
     assert row_of(other.beside(asked), *key)["against"]["more_verdict"] == "better"
 
 

@@ -16,6 +16,9 @@ from embedft.evaluation.stress.contrast import Nearness
 Floats = npt.NDArray[np.float64]
 # Metric under a condition, how it differs from the metric without stress, what each text lost if it is a mean.
 Outcome = tuple[float, Comparison, Floats | None]
+# (stress, strength) -> (count,), what each query or text lost.
+Losses = Mapping[tuple[str, float | None], Floats]
+MORE = ("more", "more_ci_low", "more_ci_high", "more_p_value", "more_p_adjusted", "more_verdict")
 NAMED = 3
 # A drop that nobody would mind, of any metric from 0 to 1.
 HARMLESS = 0.01
@@ -34,7 +37,7 @@ class StressTable:
         rows: a dict a condition, see `as_dict`.
         negation: how near texts stay to their negations; None where none could be negated.
         left_out: stress -> why it was not tried.
-        losses: (stress, strength) -> (count,), what each query or text lost; empty where the metric is no mean.
+        losses: what each query or text lost; empty where the metric is no mean.
         against: the table of another model, behind `beside`.
     """
 
@@ -51,7 +54,7 @@ class StressTable:
     rows: list[dict[str, Any]]
     negation: Nearness | None
     left_out: Mapping[str, str]
-    losses: Mapping[tuple[str, float | None], Floats]
+    losses: Losses
     against: StressTable | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,10 +79,11 @@ class StressTable:
     def beside(self, against: StressTable) -> StressTable:
         """The table with the other model's score under the same stress in each row, as ``against``.
 
-        ``more`` is what this model loses more than the other, with its interval and verdict ("worse": it loses more);
-        null where the metric is no mean over what was judged.
+        ``more`` is what this model loses more than the other, with its interval, p-values and verdict ("worse": it
+        loses more), Holm-corrected over the rows; null where the metric is no mean over what was judged.
         """
         others = {(row["stress"], row["strength"]): row for row in against.rows}
+        more = _more(self.losses, against.losses)
         rows = []
         for row in self.rows:
             key = row["stress"], row["strength"]
@@ -88,7 +92,7 @@ class StressTable:
                 rows.append(row)
                 continue
             kept = {name: other[name] for name in ("score", "drop", "ci_low", "ci_high", "verdict")}
-            rows.append({**row, "against": {**kept, **_more(self.losses.get(key), against.losses.get(key))}})
+            rows.append({**row, "against": {**kept, **more.get(key, dict.fromkeys(MORE))}})
         return replace(self, rows=rows, against=against)
 
     def reading(self) -> list[str]:
@@ -161,17 +165,18 @@ def _of(negation: Nearness | None) -> dict[str, Any] | None:
     return negation.as_dict() if negation is not None else None
 
 
-def _more(own: Floats | None, other: Floats | None) -> dict[str, Any]:
-    if own is None or other is None or len(own) != len(other):
-        return dict.fromkeys(("more", "more_ci_low", "more_ci_high", "more_p_value", "more_verdict"))
-    found = compare_scores(own, other)
-    return {
-        "more": found.difference,
-        "more_ci_low": found.ci_low,
-        "more_ci_high": found.ci_high,
-        "more_p_value": found.p_value,
-        "more_verdict": {"better": "worse", "worse": "better"}.get(found.verdict, found.verdict),
-    }
+def _more(own: Losses, other: Losses) -> dict[tuple[str, float | None], dict[str, Any]]:
+    """What the first loses more than the second under each stress that both have."""
+    shared = [key for key in own if key in other and len(own[key]) == len(other[key])]
+    found = corrected({str(number): compare_scores(own[key], other[key]) for number, key in enumerate(shared)})
+    return {key: _told(one) for key, one in zip(shared, found.values(), strict=True)}
+
+
+def _told(more: Comparison) -> dict[str, Any]:
+    # A larger loss is the worse one.
+    verdict = {"better": "worse", "worse": "better"}.get(more.verdict, more.verdict)
+    values = more.difference, more.ci_low, more.ci_high, more.p_value, more.p_adjusted, verdict
+    return dict(zip(MORE, values, strict=True))
 
 
 def _counted(table: StressTable) -> str:
