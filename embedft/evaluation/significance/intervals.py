@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from embedft.errors import ConfigError
 from embedft.evaluation.significance.checks import checked
-from embedft.evaluation.significance.resampling import ROUNDS, Floats, Rows, blocks, resampled_means
+from embedft.evaluation.significance.resampling import BLOCK_CELLS, ROUNDS, Floats, Rows, blocks, resampled_means
 
 CONFIDENCE = 0.95
 Method = Literal["percentile", "expanded", "bca", "t"]
@@ -144,7 +144,7 @@ def jackknife_acceleration(statistic: Callable[[Rows], Floats], count: int) -> f
     """
     everything = np.arange(count - 1)
     left_out, start = [], 0
-    for size in blocks(count, rounds=count, arrays=4):
+    for size in blocks(count, rounds=count, most=BLOCK_CELLS // 4):
         without = np.arange(start, start + size)[:, None]
         left_out.append(statistic(everything + (everything >= without)))
         start += size

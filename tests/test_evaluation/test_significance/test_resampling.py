@@ -63,6 +63,7 @@ def test_exchanges_are_fair_and_independent():
 def test_small_blocks_lose_no_round(monkeypatch):
     values = np.random.default_rng(0).normal(size=30)
     monkeypatch.setattr(resampling, "BLOCK_CELLS", 100)
+    monkeypatch.setattr(resampling, "CACHED_CELLS", 100)
     assert len(resampled_means(values, rounds=500)) == len(flipped_sums(values, rounds=500)) == 500
     assert bootstrap(lambda rows: values[rows].mean(1), 30, rounds=500).shape == (500,)
 
