@@ -1,7 +1,19 @@
 """Confidence intervals of a mean, or of any statistic, from resamples.
 
-Which one? benchmarks/coverage.py draws thousands of samples from real per-query scores and counts how often an interval
-of each kind holds the truth. The expanded percentile interval is the default: __FINDINGS__
+Which one? benchmarks/coverage.py draws 2,000 samples of 50, 225 and 1,000 queries from real per-query scores and counts
+how often the 95 % interval of each kind holds the truth. With 225 and more, every kind does 93 to 96 times in 100.
+With 50 they part:
+
+                  two systems' difference    one system, whose score is mostly 1
+    percentile    93.2 .. 94.6 %             91.0 %
+    expanded      94.2 .. 95.4 %             92.1 %
+    BCa           92.0 .. 94.4 %             96.5 %
+    t             94.5 .. 96.0 %             90.8 %
+
+So the expanded percentile interval is the default: it is near 95 % where systems are compared, loses least elsewhere,
+never leaves the range of the scores as Student's does, and serves any statistic. BCa estimates its corrections from the
+few queries that differ and does worse for differences, which are mostly ties. Where fewer than seven queries of a
+sample differ at all, no kind holds what it says.
 """
 
 from __future__ import annotations
