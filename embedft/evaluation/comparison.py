@@ -37,8 +37,8 @@ class Comparison:
 
     Attributes:
         difference: of the two metrics; where these are means, the mean of (first - second) over the queries.
-        ci_low, ci_high: its 95 % paired-bootstrap interval. Where fewer than seven queries differ it is narrower than it
-            should be, whatever its kind; the verdict then stands on the test, which is exact there.
+        ci_low, ci_high: its 95 % paired-bootstrap interval. Where fewer than seven queries differ it is narrower than
+            it should be, whatever its kind; the verdict then stands on the test, which is exact there.
         p_value: two-sided, of ``test``.
         wins, losses, ties: queries on which the first scores higher, lower, the same.
         verdict: "better" or "worse" if p < 0.05 (the corrected one if there is one) and the interval excludes 0, else
