@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import pytest
 from conftest import GARDEN
@@ -17,15 +18,15 @@ from embedft.training.rundir import RunDirectory
 def config(path, task="retrieval", evaluation=None, **training):
     return RunConfig.model_validate(
         {
-            "task": task, "data": {"path": str(path)}, "model": {"precision": "float32"}, "training": training,
-            "evaluation": evaluation or {},
+            "task": task, "data": {"path": str(path)}, "model": {"precision": "float32", "max_length": 24},
+            "training": training, "evaluation": evaluation or {},
         }
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def garden_run(tmp_path_factory):
-    settings = config(GARDEN, max_steps=2, batch_size=16, evaluation={"ladder": True})
+    settings = config(GARDEN, max_steps=2, batch_size=8, eval_every=2, evaluation={"ladder": True})
     return train(settings, tmp_path_factory.mktemp("judged") / "run")
 
 
@@ -72,20 +73,19 @@ def test_a_run_of_scored_pairs_tells_its_worst_pairs(tmp_path):
     folder.mkdir()
     for name, part in (("train", rows[:48]), ("test", rows[48:])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-    result = train(config(folder, "similarity", max_steps=2, batch_size=8), tmp_path / "run")
+    result = train(config(folder, "similarity", max_steps=2, batch_size=8, eval_every=2), tmp_path / "run")
     analysis = read_analysis(result.run)
     assert analysis["errors"]["worst"]
     assert read_record(result.run).evaluation.compare(read_record(result.run).against) == result.comparison
 
 
-def test_without_a_report_nothing_is_looked_into_and_an_older_one_goes(garden_run, tmp_path):
+def test_a_new_run_in_the_place_of_an_old_one_begins_without_its_evidence(garden_run, tmp_path):
     run = RunDirectory(tmp_path / "run")
-    settings = config(GARDEN, max_steps=1, batch_size=16, evaluation={"report": False})
-    train(settings, run.path)
-    for file in (run.analysis, run.report):
-        file.write_text("{}")
-    train(settings, run.path, force=True)
-    assert not run.analysis.exists() and not run.report.exists()
+    shutil.copytree(garden_run.run, run.path)
+    run.report.write_text("<html>")
+    record = run.read()
+    run.start(record["config"], {}, force=True)
+    assert sorted(path.name for path in run.path.iterdir() if not path.name.startswith(".")) == ["model", "run.json"]
     assert read_analysis(run.path)["errors"] is None
 
 
