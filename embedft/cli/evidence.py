@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("embedft")
 
-SHOWN_RUNGS = 40
 # Columns that a table of systems takes with lines around its cells.
 NAMES_WIDTH, METRIC_WIDTH = 25, 16
 
@@ -58,7 +57,7 @@ def _print_ladder(out: Console, ladder: dict[str, Any]) -> None:
     table = Table("dimensions", "storage", title=f"Cost against {ladder['metric']}", title_justify="left")
     for heading in ("score, 95 % interval", "kept", "MB a million", "queries a second"):
         table.add_column(heading, justify="right")
-    for row in ladder["rows"][:SHOWN_RUNGS]:
+    for row in ladder["rows"]:
         chosen = row == ladder["cheapest"]
         cells = (
             str(row["dim"]), row["storage"], f"{row['score']:.4f}  {_ends(row)}", _shown(row["share"], "{:.1%}"),
@@ -73,9 +72,9 @@ def _print_guard(out: Console, guard: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("", guard["unit"], title="Forgetting", title_justify="left")
-    for heading in ("before", "after", "difference, 95 % interval", "p"):
-        table.add_column(heading, justify="right")
+    table = Table("", title="Forgetting", title_justify="left")
+    for heading in (guard["unit"], "before", "after", "difference, 95 % interval", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict")
     table.add_row(
         f"{guard['metric']} on {escape(str(guard['data']))}", f"{guard['count']:,}", f"{guard['before']:.4f}",
