@@ -106,7 +106,8 @@ def comparison_dict(
         if "head" in answer:
             answer["against"]["head"] = cast(Any, against).head_dict()
         answer["comparison"] = {name: value.as_dict() for name, value in comparison.items()}
-    return without_nan(answer)
+    sound: dict[str, Any] = without_nan(answer)
+    return sound
 
 
 def without_nan(value: Any) -> Any:

@@ -81,8 +81,8 @@ class RetrievalEvaluation:
 
     def write_per_query(self, file: Any, against: RetrievalEvaluation | None = None) -> None:
         """Write query_id, query and a column a metric as Parquet, and ``against:<metric>`` for the other model."""
-        texts = self.queries or [None] * self.count
-        columns: dict[str, Any] = {"query_id": self.query_ids, "query": pa.array(texts, pa.string()), **self.per_query}
+        texts = pa.array(self.queries, pa.string()) if self.queries else pa.nulls(self.count, pa.string())
+        columns: dict[str, Any] = {"query_id": self.query_ids, "query": texts, **self.per_query}
         if against is not None:
             columns |= {f"against:{name}": scores for name, scores in against.per_query.items()}
         pq.write_table(pa.table(columns), file)

@@ -286,7 +286,7 @@ def _final(job: Job, *, compared: bool) -> Judging:
 def _evaluated(job: Job, model: StandIn) -> Evaluation:
     """An evaluation at the end; of a task with a head also its fit, on as many texts as it takes."""
     encoder = cast(Encoder, model)
-    options = {"head": quick_head(encoder, job.data, seed=0)} if job.task.headed else {}
+    options: dict[str, Any] = {"head": quick_head(encoder, job.data, seed=0)} if job.task.headed else {}
     if job.task.headed:
         model.encode_documents(job.sets[0].rows["text"].to_pylist())
     return job.task.evaluate(encoder, job.data, job.split, job.metrics, show_progress=False, **options)
