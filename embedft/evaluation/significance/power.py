@@ -1,7 +1,7 @@
 """How small a difference this many queries can show, and how many would show a smaller one.
 
-The power is that of Student's paired t-test, by the noncentral t distribution; the randomisation test has the same to a
-percent (benchmarks/coverage.py). The standard deviation of the differences is taken from the comparison at hand, so the
+The power is that of Student's paired t-test, by the noncentral t distribution; the randomisation test has the same
+within four points, simulated on real scores (benchmarks/coverage.py). The standard deviation of the differences is taken from the comparison at hand, so the
 answer holds for two systems that differ as much query by query.
 """
 
