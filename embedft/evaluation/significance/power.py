@@ -1,8 +1,8 @@
 """How small a difference this many queries can show, and how many would show a smaller one.
 
-The power is that of Student's paired t-test, by the noncentral t distribution; the randomisation test has the same
-within four points, simulated on real scores (benchmarks/coverage.py). The standard deviation of the differences is taken from the comparison at hand, so the
-answer holds for two systems that differ as much query by query.
+The power is that of Student's paired t-test, by the noncentral t distribution; that of the randomisation test is within
+four points of it, simulated on real scores (benchmarks/coverage.py). The standard deviation of the differences is taken
+from the comparison at hand, so the answer holds for two systems that differ as much query by query.
 """
 
 from __future__ import annotations
