@@ -270,13 +270,13 @@ def _reading(answer: dict[str, Any], cheapest: dict[str, Any] | None) -> str:
     if cheapest is None:
         return f"{metric} of the whole vectors is {whole['score']:.3f}: there is nothing to keep a share of."
     if cheapest is whole:
-        return f"Only whole vectors in fp32 are sure to keep {share} of {metric} on these {judged}."
+        return f"No smaller storage than whole vectors in fp32 is shown to keep {share} of {metric} on {judged}."
     disk = cheapest["disk_mb_per_million"]
     beside = f", beside {disk:,.0f} MB on disk for rescoring" if disk else ""
     how = _how(rows, cheapest) if answer["unit"] == "queries" else ""
     return (
-        f"The cheapest storage that is sure to keep {share} of {metric} on these {judged}: {_named(cheapest)}, "
-        f"{_percent(cheapest['share'])} and at least {_percent(cheapest['share_low'])} of the whole, in "
+        f"The cheapest storage that is shown to keep {share} of {metric} on {judged}: {_named(cheapest)}. "
+        f"It keeps {_percent(cheapest['share'])} (at least {_percent(cheapest['share_low'])}), in "
         f"{cheapest['mb_per_million']:,.0f} MB a million documents instead of {whole['mb_per_million']:,.0f} "
         f"({whole['mb_per_million'] / cheapest['mb_per_million']:.3g} times less){beside}.{how}"
     )
