@@ -30,6 +30,7 @@ def test_the_same_encoder_has_forgotten_nothing(encoder):
     assert (found["difference"], found["ci_low"], found["ci_high"], found["p_value"]) == (0, 0, 0, 1)
     assert found["pairs"] == found["count"] == 180
     assert "No forgetting is seen" in found["reading"]
+    assert found["detectable"] is None
     json.dumps(found, allow_nan=False)
 
 
@@ -41,14 +42,7 @@ def test_a_spoilt_encoder_has_forgotten_on_the_bundled_set(encoder, spoilt):
     assert found["ci_low"] < found["difference"] < found["ci_high"] < 0
     assert found["verdict"] == "worse"
     assert "has forgotten" in found["reading"]
-
-
-def test_the_answer_says_how_small_a_loss_it_could_have_shown(encoder):
-    nearly = Encoder.load("bundled", precision="float32", truncate_dim=320)
-    found = forgetting(encoder, nearly)
-    assert found["verdict"] == "no difference"
-    assert 0 < found["detectable"] < 0.1
-    assert f"a difference of {found['detectable']:.2g}" in found["reading"]
+    assert f"With 180 pairs you could see a difference of {found['detectable']:.2g}" in found["reading"]
 
 
 def test_other_scored_pairs_guard_as_well(encoder, spoilt, tmp_path: Path):
