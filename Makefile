@@ -42,6 +42,7 @@ bench: $(STAMP)
 	$(RUN)/python benchmarks/long.py --rounds 1 --dry
 	$(RUN)/python benchmarks/data.py --rounds 1 --rows 20000 --dry
 	$(RUN)/python benchmarks/mine.py --rounds 1 --rows 20000 --vectors clustered --dry
+	$(RUN)/python benchmarks/metrics.py --queries 1000 --documents 50000 --rounds 3 --evaluations 1 --dry
 
 # More than an hour; writes benchmarks/results/.
 bench-full: $(STAMP)
@@ -55,6 +56,7 @@ bench-full: $(STAMP)
 	$(RUN)/python benchmarks/long.py
 	$(RUN)/python benchmarks/data.py --million
 	$(RUN)/python benchmarks/mine.py
+	$(RUN)/python benchmarks/metrics.py
 
 clean:
 	rm -rf $(VENV) build dist embedft-demo
