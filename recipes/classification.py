@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from embedft import RunConfig, train
+from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("data", help="file or folder of labelled texts, or hub name")
@@ -27,6 +28,7 @@ def main() -> None:
         settings["head"] = {"kind": "linear"}
         settings["training"] = {"max_steps": 20} if options.quick else {}
     result = train(RunConfig.model_validate(settings), options.output, show_progress=True)
+    print(f"evidence on a page: {write_report(result.run)}")
     for name, found in result.comparison.items():
         before, after = result.against.metrics[name], result.evaluation.metrics[name]
         print(f"{name}: {before:.4f} -> {after:.4f} ({found.verdict}, p {found.p_value:.4f})")

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from embedft import RunConfig, train
+from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("data", help="BEIR folder, file or folder of pairs, or hub name")
@@ -29,6 +30,7 @@ def main() -> None:
         {"task": "retrieval", "data": {"path": options.data}, "model": {"name": options.model}, "training": training}
     )
     result = train(config, options.output, show_progress=True)
+    print(f"evidence on a page: {write_report(result.run)}")
     for name, found in result.comparison.items():
         before, after = result.against.metrics[name], result.evaluation.metrics[name]
         print(f"{name}: {before:.4f} -> {after:.4f} ({found.verdict}, p {found.p_value:.4f})")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from embedft import Encoder, Index, RunConfig, train
 from embedft.data import read_retrieval
+from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("data", help="BEIR folder, file or folder of pairs, or hub name")
@@ -29,6 +30,7 @@ def main() -> None:
     data = read_retrieval(options.data)
     Index.build(data.corpus, Encoder.load(options.model), options.output / "index", show_progress=True)
     result = train(config, options.output / "run", show_progress=True)
+    print(f"evidence on a page: {write_report(result.run)}")
     index = Index.open(options.output / "index", Encoder.load(options.output / "run" / "model"))
     query = data.judged_queries(result.evaluation.split)[1][0]
     print(query)

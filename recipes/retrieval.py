@@ -10,6 +10,7 @@ from pathlib import Path
 
 from embedft import Encoder, Index, RunConfig, train
 from embedft.data import read_retrieval
+from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("data", type=Path)
@@ -26,6 +27,7 @@ def main() -> None:
         {"data": {"path": options.data}, "model": {"name": options.model}, "training": training}
     )
     result = train(config, options.output, show_progress=True)
+    print(f"evidence on a page: {write_report(result.run)}")
     for name, found in result.comparison.items():
         before, after = result.against.metrics[name], result.evaluation.metrics[name]
         print(f"{name}: {before:.4f} -> {after:.4f} ({found.verdict}, p {found.p_value:.4f})")

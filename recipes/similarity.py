@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from embedft import RunConfig, train
+from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("data", help="file or folder of scored pairs, or hub name")
@@ -25,6 +26,7 @@ def main() -> None:
         {"task": "similarity", "data": {"path": options.data}, "model": {"name": options.model}, "training": training}
     )
     result = train(config, options.output, show_progress=True)
+    print(f"evidence on a page: {write_report(result.run)}")
     for pair in result.evaluation.worst(3):
         print(f"cosine {pair['cosine']:.2f}, score {pair['score']:.2f}: {pair['sentence1']} | {pair['sentence2']}")
     for name, found in result.comparison.items():

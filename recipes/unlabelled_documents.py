@@ -17,6 +17,7 @@ from embedft.data import document_text, read_retrieval
 from embedft.data.derive import as_rows, derive, drop_repeated, round_trip
 from embedft.data.extract import read_documents
 from embedft.index.exact import rank_of
+from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("documents", help="corpus file, or folder of documents")
@@ -34,6 +35,7 @@ def main() -> None:
     training = {"max_steps": 20} if options.quick else {}
     config = RunConfig.model_validate({"data": {"path": pairs}, "model": {"name": options.model}, "training": training})
     result = train(config, options.output / "run", show_progress=True)
+    print(f"evidence on a page: {write_report(result.run)}")
     after, before, comparison = result.evaluation, result.against, result.comparison
     if options.judge:
         data = read_retrieval(options.judge)

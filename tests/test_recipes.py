@@ -28,6 +28,7 @@ def test_the_retrieval_recipe_ends_with_a_comparison_and_a_search(tmp_path):
     assert "ndcg@10: 0." in printed
     assert "  0." in printed.splitlines()[-1]
     assert (tmp_path / "run" / "index" / "CURRENT").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 @pytest.mark.slow
