@@ -26,6 +26,7 @@ class Looks:
     stress: bool
     ladder: bool
     guard: Path | None
+    projection: Any
 
     @property
     def any(self) -> bool:
@@ -43,6 +44,8 @@ looks_options = (
     click.option("--ladder", is_flag=True, help="Also with fewer dimensions and smaller storage."),
     click.option("--guard", metavar="DATA", type=click.Path(path_type=Path),
                  help="With --against: what of this other data was forgotten; 'bundled' is a general set."),
+    click.option("--map", "projection", type=click.Choice(["pca", "umap"]), default="pca", show_default=True,
+                 help="With -o: the map of the vectors; umap needs 'embedft[map]'."),
 )  # fmt: skip
 
 
@@ -90,10 +93,11 @@ def evaluate(
     embedft evaluate RUN/model --data DATA --stress --ladder
     embedft evaluate RUN/model --data DATA --split test --index INDEX
     """
-    _check_usage(task, against, index_path, run_file, looks, hybrid=hybrid)
+    _check_usage(task, against, index_path, run_file, output, looks, hybrid=hybrid)
     from embedft.artifacts import require_file_free, require_free
     from embedft.config import DataConfig
     from embedft.evaluation.forgetting import check_guard
+    from embedft.evaluation.geometry import require_method
     from embedft.tasks import Looked, get_task, require_split
 
     chosen = get_task(task)
@@ -103,6 +107,7 @@ def evaluate(
         require_free(output, force=force, ours=_is_evaluation)
     if run_file is not None:
         require_file_free(run_file, force=force)
+    require_method(looks.projection)
     if looks.guard not in (None, BUNDLED):
         check_guard(looks.guard)
     dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
@@ -118,7 +123,14 @@ def evaluate(
 
 
 def _check_usage(
-    task: str, against: str | None, index_path: Path | None, run_file: Path | None, looks: Looks, *, hybrid: bool
+    task: str,
+    against: str | None,
+    index_path: Path | None,
+    run_file: Path | None,
+    output: Path | None,
+    looks: Looks,
+    *,
+    hybrid: bool,
 ) -> None:
     """Raise UsageError if options do not go together."""
     if index_path is not None and (against is not None or task != "retrieval" or looks.any):
@@ -126,6 +138,8 @@ def _check_usage(
             "--index is compared with exact search, of retrieval: leave --against, --task, --stress, --ladder and "
             "--guard out."
         )
+    if looks.projection != "pca" and output is None:
+        raise click.UsageError("--map needs -o: the map is on the page that is written there.")
     if hybrid and index_path is None:
         raise click.UsageError("--hybrid needs --index.")
     if looks.guard is not None and against is None:
@@ -186,6 +200,7 @@ def _finish(
     answer = comparison_dict(evaluation, other, comparison)
     analysis = looked.analysis(
         errors=output is not None,
+        method=looks.projection,
         guard="bundled" if looks.guard == BUNDLED else looks.guard,
         ladder=looks.ladder,
         stress=looks.stress,

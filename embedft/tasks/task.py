@@ -20,7 +20,7 @@ from embedft.errors import DataError
 from embedft.evaluation import Evaluation
 from embedft.evaluation.analysis import analyse
 from embedft.evaluation.forgetting import forgetting
-from embedft.evaluation.geometry import geometry_of
+from embedft.evaluation.geometry import Method, geometry_of
 from embedft.evaluation.ladder import NO_LADDER, ladder_of
 from embedft.evaluation.stress import StressTable
 
@@ -127,6 +127,7 @@ class Looked:
         self,
         *,
         errors: bool = True,
+        method: Method = "pca",
         guard: Path | Literal["bundled"] | None = None,
         ladder: bool = False,
         stress: bool = False,
@@ -136,6 +137,7 @@ class Looked:
 
         Args:
             errors: also the errors, and of vectors that were kept the geometry.
+            method: of the geometry's map, pca or umap.
             guard: what the other model may have known that this one has forgotten; None: not looked at.
             ladder: dimensions and storages.
             stress: typos, wording, noise.
@@ -146,7 +148,7 @@ class Looked:
         if errors:
             parts["errors"] = lambda: self.task.errors(evaluation, against, self.data, **self.options[0])
             if evaluation.vectors is not None:
-                parts["geometry"] = self._geometry
+                parts["geometry"] = lambda: self._geometry(method)
         if ladder:
             parts["ladder"] = lambda: self._ladder(trained_dims)
         if guard is not None:
@@ -155,10 +157,10 @@ class Looked:
             parts["stress"] = self._stress
         return analyse(parts)
 
-    def _geometry(self) -> dict[str, Any]:
+    def _geometry(self, method: Method) -> dict[str, Any]:
         evaluation, against = self.evaluations
         other = against if against is not None and against.vectors is not None else None
-        return geometry_of(evaluation, other, self.data, evaluation.split)
+        return geometry_of(evaluation, other, self.data, evaluation.split, method=method)
 
     def _ladder(self, trained_dims: Collection[int] | None) -> dict[str, Any]:
         evaluation, _ = self.evaluations

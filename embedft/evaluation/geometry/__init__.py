@@ -3,10 +3,11 @@
 from embedft.evaluation.geometry.clouds import Cloud, cloud_of
 from embedft.evaluation.geometry.describe import geometry, geometry_of
 from embedft.evaluation.geometry.measures import alignment, anisotropy, hubness, spectrum, uniformity
-from embedft.evaluation.geometry.projection import project
+from embedft.evaluation.geometry.projection import Method, project, require_method
 
 __all__ = [
     "Cloud",
+    "Method",
     "alignment",
     "anisotropy",
     "cloud_of",
@@ -14,6 +15,7 @@ __all__ = [
     "geometry_of",
     "hubness",
     "project",
+    "require_method",
     "spectrum",
     "uniformity",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -44,8 +45,7 @@ def project(
     Raises:
         ConfigError: another method, or umap-learn is not installed.
     """
-    if method not in METHODS:
-        raise ConfigError(f"no map is named {method!r}.", hint=f"use {' or '.join(METHODS)}.")
+    require_method(method)
     named = largest_groups(groups)
     rows = draw_evenly(named, POINTS, seed=seed)
     sample = np.asarray(vectors[rows], np.float64)
@@ -104,13 +104,19 @@ def shortened(text: str) -> str:
     return line if len(line) <= TEXT_LENGTH else f"{line[: TEXT_LENGTH - 1]}…"
 
 
-def _umap(vectors: Doubles, seed: int) -> Doubles:
-    try:
-        from umap import UMAP
-    except ImportError as error:
+def require_method(method: Method) -> None:
+    """Raise ConfigError if this map cannot be made here: before long work, not after it."""
+    if method not in METHODS:
+        raise ConfigError(f"no map is named {method!r}.", hint=f"use {' or '.join(METHODS)}.")
+    if method == "umap" and find_spec("umap") is None:
         raise ConfigError(
             "a map by UMAP needs umap-learn, which is not installed.", hint="pip install 'embedft[map]', or use pca."
-        ) from error
+        )
+
+
+def _umap(vectors: Doubles, seed: int) -> Doubles:
+    from umap import UMAP
+
     if len(vectors) <= NEIGHBOURS:
         raise ConfigError(f"UMAP cannot place {len(vectors)} texts.", hint=f"it takes {NEIGHBOURS + 1}; use pca.")
     # One thread: with several, the same seed gives another map.
