@@ -5,9 +5,9 @@ python benchmarks/stress.py --data DATA [--sets cranfield medquad stsb_en bankin
 Both see the same texts under the same changes: test queries of retrieval sets, the second sentence of STS-B's
 test pairs, test texts of banking77 with a logistic head for each encoder, fitted on train; at most 1,000 of each. Drops
 have 95 % intervals and are tested against no change, Holm-corrected over a table. Where scores are means, "more" is
-what the bundled encoder loses beyond what the peer loses on the same queries. The two were trained on different amounts
-of text; what is compared is what each loses of its own score. Each set is stored when it is done; what is stored is not
-measured again.
+what the bundled encoder loses beyond what the peer loses on the same queries. The two were trained on different
+amounts of text, and the one with the higher score has more to lose. Each set is stored when it is done; what is stored
+is not measured again.
 """
 
 from __future__ import annotations

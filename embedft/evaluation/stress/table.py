@@ -80,7 +80,8 @@ class StressTable:
         """The table with the other model's score under the same stress in each row, as ``against``.
 
         ``more`` is what this model loses more than the other, with its interval, p-values and verdict ("worse": it
-        loses more), Holm-corrected over the rows; null where the metric is no mean over what was judged.
+        loses more), Holm-corrected over the rows; null where the metric is no mean over what was judged. The model with
+        the higher score has more to lose: look at the scores under stress too.
         """
         others = {(row["stress"], row["strength"]): row for row in against.rows}
         more = _more(self.losses, against.losses)
