@@ -206,7 +206,7 @@ class Embedft(System):
 
         from embedft.index import approximate, base, exact, settings
 
-        self.approximate, self.exact = approximate, exact.exact_search
+        self.approximate, self.exact = approximate, exact
         self.base, self.settings = base, settings
         self.kind, self.point = kind, None
         approximate.set_threads(threads)
@@ -254,8 +254,8 @@ class Embedft(System):
 
     def search(self, queries: np.ndarray, point: Point) -> np.ndarray:
         if self.stage is None:
-            with self.approximate.faiss_threads(len(queries)):
-                return self.exact(queries, self.documents, K)[1]
+            with self.approximate.faiss_threads(self.exact.useful_threads(len(queries), len(self.documents))):
+                return self.exact.exact_search(queries, self.documents, K)[1]
         at = self.approximate.Point(*point)
         return self.approximate.approximate_search(self.stage, self.documents, queries, K, at)[1]
 

@@ -33,7 +33,7 @@ from environment import summary, write_result
 from index import DIM, synthetic
 
 from embedft.index.approximate import faiss_threads, recall_of, set_threads
-from embedft.index.exact import exact_search
+from embedft.index.exact import exact_search, useful_threads
 
 K = 10
 QUERIES = (1, 10, 100, 1000)
@@ -52,7 +52,7 @@ OURS, PEER = "embedft exact_search", "FAISS IndexFlatIP"
 
 def by_embedft(documents: np.ndarray, queries: np.ndarray) -> Hits:
     """As a segment of an index is searched."""
-    with faiss_threads(len(queries)):
+    with faiss_threads(useful_threads(len(queries), len(documents))):
         return exact_search(queries, documents, K)
 
 

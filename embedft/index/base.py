@@ -24,7 +24,7 @@ from embedft.index.approximate import (
     mean_lower_bound,
     tune,
 )
-from embedft.index.exact import Floats, exact_search
+from embedft.index.exact import Floats, exact_search, useful_threads
 from embedft.index.held_out import COUNT
 from embedft.index.lexical import Lexical, Words
 from embedft.index.segment import STAGE, WORDS, texts_of
@@ -155,7 +155,7 @@ def _flat_latency(vectors: Floats) -> float:
     times = []
     for query in vectors[:TIMED]:
         start = time.perf_counter()
-        with faiss_threads(1):
+        with faiss_threads(useful_threads(1, len(vectors))):
             exact_search(query[None], vectors, 10)
         times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times)

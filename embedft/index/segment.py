@@ -15,7 +15,7 @@ import numpy as np
 
 from embedft.errors import ArtifactError
 from embedft.index.approximate import FLAT, Stage, Tuning, approximate_search, faiss_threads
-from embedft.index.exact import Flags, Floats, Rows, exact_search
+from embedft.index.exact import Flags, Floats, Rows, exact_search, useful_threads
 from embedft.index.lexical import Lexical
 from embedft.index.storage import Documents
 from embedft.index.storage.verify import VECTORS
@@ -85,7 +85,7 @@ class Segment:
             ArtifactError: the vectors are damaged.
         """
         if self.stage is None or self.tuning is None or self.tuning.chosen is None or exact:
-            with faiss_threads(len(queries)):
+            with faiss_threads(useful_threads(len(queries), len(self.vectors))):
                 found = exact_search(queries, self.vectors, k, allowed)
         else:
             point = self.tuning.chosen.point

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from embedft.errors import DataError
 from embedft.index import exact_search
+from embedft.index.exact import PART_DOCUMENTS, useful_threads
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,3 +58,31 @@ def test_where_not_all_are_allowed_the_others_are_as_if_they_were_alone(seed, do
     np.testing.assert_array_equal(rows[:, :found], known[alone] if found else alone)
     np.testing.assert_array_equal(scores[:, :found], alone_scores)
     assert (rows[:, found:] == -1).all() and np.isneginf(scores[:, found:]).all()
+
+
+@pytest.mark.parametrize("queries", [1, 5, 40])
+def test_parts_of_the_documents_on_several_threads_give_what_one_thread_gives(queries):
+    import faiss
+
+    rng = np.random.default_rng(queries)
+    # Small integers make many exact ties, also between documents of different parts and across the cut.
+    vectors = rng.integers(-1, 2, (2 * PART_DOCUMENTS + 7, 6)).astype(np.float32)
+    asked = rng.integers(-1, 2, (queries, 6)).astype(np.float32)
+    before, found = faiss.omp_get_max_threads(), {}
+    try:
+        for threads in (1, 2, 5):
+            faiss.omp_set_num_threads(threads)
+            found[threads] = exact_search(asked, vectors, 50)
+            assert faiss.omp_get_max_threads() == threads
+    finally:
+        faiss.omp_set_num_threads(before)
+    expected = np.argsort(-(asked @ vectors.T), axis=1, kind="stable")[:, :50]
+    for scores, rows in found.values():
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_array_equal(scores, np.take_along_axis(asked @ vectors.T, expected, axis=1))
+
+
+def test_one_query_can_use_several_threads_where_documents_are_many():
+    assert useful_threads(1, PART_DOCUMENTS - 1) == useful_threads(0, 0) == 1
+    assert useful_threads(1, 3 * PART_DOCUMENTS) == 3
+    assert useful_threads(8, 3 * PART_DOCUMENTS) == 8
