@@ -98,9 +98,18 @@ def drop(row: dict[str, Any]) -> str:
 
 
 def plain(table: StressTable, model: str, name: str) -> dict[str, Any]:
-    """For JSON, with names in place of this machine's paths."""
+    """For JSON, with names in place of this machine's paths, and without texts of the sets, which are not ours."""
     found = table.as_dict() | {"model": model, "data": name}
-    return found | {"against": found["against"] and found["against"] | {"model": MODELS[1]}}
+    found["rows"] = [without_texts(row) for row in found["rows"]]
+    found["negation"] = found["negation"] and without_texts(found["negation"])
+    if found["against"]:
+        found["against"] = {"model": MODELS[1], "score": found["against"]["score"]}
+    return found
+
+
+def without_texts(part: dict[str, Any]) -> dict[str, Any]:
+    """The same without its example."""
+    return {name: value for name, value in part.items() if name != "example"}
 
 
 def stored(most: int, synonyms: str | None) -> dict[str, Any]:
