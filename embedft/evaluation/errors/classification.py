@@ -15,7 +15,7 @@ from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.labelled import names_of, sureness, told
 from embedft.evaluation.errors.neighbours import Neighbours
 from embedft.evaluation.errors.outside import outside_of
-from embedft.evaluation.errors.slices import Slicing, by_amount, decimal, sliced_means, telling
+from embedft.evaluation.errors.slices import Slicing, by_amount, decimal, percent, sliced_means, telling
 from embedft.evaluation.errors.suspects import label_errors
 from embedft.index.lexical.words import surfaces
 
@@ -29,6 +29,7 @@ SHOWN_EXAMPLES = 3
 # The matrix of more classes nobody reads, and it would take half a megabyte.
 MOST_CLASSES = 200
 NAMED = 5
+SLICE_METRIC = "accuracy"
 
 
 def classification_errors(
@@ -62,7 +63,8 @@ def classification_errors(
         - ``per_class``: as `ClassificationEvaluation.per_class` with against_f1, training_texts; of a class absent from
           the split recall and F1 are null, and ``absent`` names it
         - ``calibration``: ece, bins, confidence, accuracy
-        - ``slices``: by, label, count, score (accuracy), against, difference, with intervals; ``left_out``
+        - ``slices``: by, label, count, score, against, difference, with intervals; ``slice_metric``: accuracy whatever
+          the metric is, since others are not means over texts; ``left_out``
         - ``counts`` of lost, won, mistakes, label_errors; ``lost``, ``won``: texts that one of the two models alone got
           right (text, label, predicted, against, probability)
         - ``label_errors``: text, label, predicted, probability, label_probability, nearest, why
@@ -97,6 +99,7 @@ def classification_errors(
         **_per_class(evaluation, against, sizes),
         "calibration": _calibration(evaluation),
         "slices": sliced_means(slicings, correct, others, seed=seed),
+        "slice_metric": SLICE_METRIC,
         "left_out": [one.why for one in slicings if one.why],
         **_told_apart(evaluation, against),
         "label_errors": suspects,
@@ -211,22 +214,23 @@ def _reading(answer: dict[str, Any], slicings: list[Slicing], correct: Floats, o
     if answer["confused"]:
         worst = answer["confused"][0]
         found.append(
-            f"The most frequent confusion: {worst['texts']} texts of {worst['label']!r} ({worst['share']:.0%}) are "
-            f"taken for {worst['predicted']!r}."
+            f"The most frequent confusion: {worst['texts']} texts of {worst['label']!r} ({percent(worst['share'])}) "
+            f"are taken for {worst['predicted']!r}."
         )
     if answer["absent"]:
         named = ", ".join(map(repr, answer["absent"][:NAMED])) + (", ..." if len(answer["absent"]) > NAMED else "")
         found.append(f"{len(answer['absent'])} classes have no text in this split and no score: {named}.")
     calibration = answer["calibration"]
     found.append(
-        f"Its decisions are right in {calibration['accuracy']:.1%}, and it is sure of them by "
-        f"{calibration['confidence']:.1%} on average."
+        f"Its decisions are right in {100 * calibration['accuracy']:.1f} %, and it is sure of them by "
+        f"{100 * calibration['confidence']:.1f} % on average."
     )
-    found += telling(slicings, answer["slices"], correct, "score")
+    found += telling(slicings, answer["slices"], correct, "score", SLICE_METRIC)
     if others is not None:
-        found += telling(slicings, answer["slices"], correct - others, "difference")
+        found += telling(slicings, answer["slices"], correct - others, "difference", SLICE_METRIC)
     if counts["label_errors"]:
         found.append(
-            f"{counts['label_errors']} labels of this split are doubtful: look at them before trusting a point."
+            f"{counts['label_errors']} labels of this split are doubtful; the head's own sure mistakes look the same, "
+            f"so read the texts."
         )
     return found + ([answer["out_of_scope"]["reading"]] if answer["out_of_scope"] else [])

@@ -47,9 +47,14 @@ def by_fields(of: str, metadata: Sequence[str | None], *, items: str = "queries"
 def _object(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text) if text else {}
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, lists in lists without end
         return {}
-    return value if isinstance(value, dict) else {}
+    return {_written(name): part for name, part in value.items()} if isinstance(value, dict) else {}
+
+
+def _written(value: str | float) -> str:
+    """A value or a name as text that a file can hold: half of a surrogate pair, which JSON allows, becomes "?"."""
+    return str(value).encode(errors="replace").decode()
 
 
 def _slicing(by: str, values: list[Any], items: str) -> Slicing | None:
@@ -57,14 +62,23 @@ def _slicing(by: str, values: list[Any], items: str) -> Slicing | None:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
     if not all(isinstance(value, str | int | float) for value in given):
         return None
-    kinds = [None if value in (None, "") else str(value) for value in values]
+    kinds = [None if value in (None, "") else _written(value) for value in values]
     distinct = {kind for kind in kinds if kind is not None}
     if len(distinct) <= FEW_KINDS and all(len(kind) <= LONGEST_KIND for kind in distinct):
         return by_kind(by, kinds, items=items)
     if not numbers:
         return None
-    amounts = np.array([np.nan if value in (None, "") else float(value) for value in values])
+    amounts = np.array([np.nan if value in (None, "") else _amount(value) for value in values])
     return by_amount(by, amounts, write=_number if (amounts % 1 > 0).any() else plain, items=items)
+
+
+def _amount(value: float) -> float:
+    """The value; NaN, which is in no part, where it is infinite or too large to reckon with."""
+    try:
+        amount = float(value)
+    except OverflowError:
+        return np.nan
+    return amount if np.isfinite(amount) else np.nan
 
 
 def _number(value: float, unit: str) -> str:

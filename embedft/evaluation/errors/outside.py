@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embedft.evaluation.classification import ClassificationEvaluation, OutOfScope, decided
 from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.labelled import names_of, told
-from embedft.evaluation.errors.slices import mean_interval
+from embedft.evaluation.errors.slices import mean_interval, percent
 
 Rows = npt.NDArray[np.int64]
 SHOWN_TEXTS = 20
@@ -70,6 +70,6 @@ def _reading(answer: dict[str, Any], count: int) -> str:
             f"The head turns nothing away: all {answer['texts']} texts out of scope are taken for one of its classes."
         )
     return (
-        f"{answer['taken']} of {answer['texts']} texts out of scope are taken for a class ({answer['share']:.0%}), and "
-        f"{answer['turned_away']} of {count} texts in scope are turned away."
+        f"{answer['taken']} of {answer['texts']} texts out of scope are taken for a class "
+        f"({percent(answer['share'])}), and {answer['turned_away']} of {count} texts in scope are turned away."
     )

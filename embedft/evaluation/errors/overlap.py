@@ -3,7 +3,8 @@
 Three views of it. How scores rise with the share of a query's words that its relevant documents hold: a query that
 shares them is easier for any model, so this alone proves nothing. How far the order of one query's documents is BM25's:
 a model that only matches words has the same. And whether a wrong document in the first place shares more words than
-the relevant ones: there the words misled.
+the relevant ones, by more than a right one does: there the words misled. (Any first document tends to share more than
+the others do, since it was chosen; that proves nothing.)
 
 Words are the terms of lexical search (`embedft.index.lexical.words`): stemmed, without stop words.
 """
@@ -17,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.errors.judged import Case, Ranked, Rows
-from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, ends, mean_interval
+from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, ends, mean_interval, percent, surplus
 from embedft.evaluation.errors.word_order import bm25_agreement
+from embedft.evaluation.judgments import NO_DOCUMENT
 from embedft.evaluation.significance import resampled_correlations
 from embedft.evaluation.similarity import spearman
 from embedft.index.lexical.words import Words, surfaces
@@ -31,7 +33,7 @@ READ_CHARACTERS = 3000
 MOST_RELEVANT = 10
 # BM25's own rankings have 0.79 to 0.99 on six sets (how rare words are is told by few documents here), the bundled
 # encoder 0.66 on cranfield and 0.67 on liveqa_med.
-ALONE, LITTLE = 0.75, 0.55
+ALONE, CHANCE = 0.75, 0.5
 
 
 class Vocabulary:
@@ -72,26 +74,29 @@ class Vocabulary:
         return found
 
 
-def relevant_shares(case: Case, words: Vocabulary) -> Floats:
-    """The mean share of each query's words that its relevant documents hold, 0..1, (queries,); NaN where unknown."""
+def judged_shares(case: Case, words: Vocabulary) -> Floats:
+    """The share of its query's words that each relevant document holds, 0..1, in the order of the relevant judgments.
+
+    NaN where it is not known, and for the documents of a query beyond the first ten by grade.
+    """
     wanted = case.judgments.relevant
     order = np.lexsort((-wanted.grades, wanted.queries))
     first = np.arange(len(order)) - wanted.starts[wanted.queries[order]] < MOST_RELEVANT
     kept = np.sort(order[first])
     shares = np.full(len(wanted.queries), np.nan)
     shares[kept] = words.shares(wanted.queries[kept], wanted.documents[kept])
-    return wanted.mean(shares)
+    return shares
 
 
 def overlap_of(
-    case: Case, words: Vocabulary, shares: Floats, scores: Floats, against: Floats | None, *, seed: int = 0
+    case: Case, words: Vocabulary, held: Floats, scores: Floats, against: Floats | None, *, seed: int = 0
 ) -> dict[str, Any]:
     """What words explain: spearman of shared words and score with its interval, order, first_wrong, a reading.
 
     Args:
         case: rankings and judgments.
         words: of the queries and documents.
-        shares: (queries,), of `relevant_shares`.
+        held: of `judged_shares`.
         scores: (queries,).
         against: (queries,), of the other model.
         seed: of the resamples.
@@ -102,14 +107,17 @@ def overlap_of(
         words alone decide), ``queries``, and ``against``;
         ``first_wrong``: of the queries whose first document is not a relevant one, ``queries``, in how many it is
         ``unjudged``, the shares of words in it (``wrong``) and in the relevant ones (``relevant``), and
-        their ``difference`` with ci_low and ci_high; ``reading``.
+        their ``difference`` with ci_low and ci_high; ``right``: the same of the queries whose first document is a
+        relevant one and has others beside it (queries, first, relevant, these others, difference); ``beyond``: mean,
+        ci_low, ci_high of the first difference above the second; ``reading``.
     """
+    shares = case.judgments.relevant.mean(held)
     known = ~np.isnan(shares)
     others = against[known] if against is not None else None
     answer: dict[str, Any] = _rising(shares[known], scores[known], others, seed)
     answer["order"] = _order(case, case.own, words, seed)
     answer["order"]["against"] = _order(case, case.other, words, seed)["mean"] if case.other is not None else None
-    answer["first_wrong"] = _first_wrong(case, words, shares, seed)
+    answer["first_wrong"] = _first_wrong(case, words, held, seed)
     answer["reading"] = _reading(answer, int(known.sum()))
     return answer
 
@@ -130,24 +138,38 @@ def _order(case: Case, ranked: Ranked, words: Vocabulary, seed: int) -> dict[str
     return {**mean_interval(found, seed=seed), "queries": len(found)}
 
 
-def _first_wrong(case: Case, words: Vocabulary, shares: Floats, seed: int) -> dict[str, float | int | None]:
-    if case.own.rows.shape[1] == 0:
-        wrong = np.empty(0, np.int64)
-    else:
-        wrong = np.flatnonzero(case.own.filled[:, 0] & (case.own.grades[:, 0] <= 0) & ~np.isnan(shares))
-    own = words.shares(wrong, case.own.rows[wrong, 0]) if len(wrong) else np.empty(0)
-    kept = ~np.isnan(own)
-    wrong, own = wrong[kept], own[kept]
-    interval = mean_interval(own - shares[wrong], seed=seed)
+def _first_wrong(case: Case, words: Vocabulary, held: Floats, seed: int) -> dict[str, Any]:
+    wanted, own = case.judgments.relevant, case.own
+    first = own.rows[:, 0] if own.rows.shape[1] else np.full(len(case.queries), NO_DOCUMENT)
+    # Beside the first document: a right one is not held against itself.
+    beside = wanted.mean(np.where(wanted.documents == first[wanted.queries], np.nan, held))
+    asked = np.flatnonzero((first != NO_DOCUMENT) & ~np.isnan(beside))
+    shares = words.shares(asked, first[asked])
+    asked, shares = asked[~np.isnan(shares)], shares[~np.isnan(shares)]
+    apart, right = shares - beside[asked], own.first_relevant[asked] == 1
+    wrong = asked[~right]
     return {
         "queries": len(wrong),
-        "unjudged": int((~case.own.judged[wrong, 0]).sum()) if len(wrong) else 0,
-        "wrong": float(own.mean()) if len(wrong) else None,
-        "relevant": float(shares[wrong].mean()) if len(wrong) else None,
-        "difference": interval["mean"],
-        "ci_low": interval["ci_low"],
-        "ci_high": interval["ci_high"],
+        "unjudged": int((~own.judged[wrong, 0]).sum()) if len(wrong) else 0,
+        "wrong": _mean(shares[~right]),
+        "relevant": _mean(beside[wrong]),
+        **_renamed(mean_interval(apart[~right], seed=seed)),
+        "right": {
+            "queries": int(right.sum()),
+            "first": _mean(shares[right]),
+            "relevant": _mean(beside[asked[right]]),
+            **_renamed(mean_interval(apart[right], seed=seed)),
+        },
+        "beyond": surplus(apart[~right], apart[right], seed=seed),
     }
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _renamed(interval: dict[str, float | None]) -> dict[str, float | None]:
+    return {"difference": interval["mean"], "ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
 
 
 def _reading(answer: dict[str, Any], known: int) -> str:
@@ -166,25 +188,44 @@ def _of_rising(answer: dict[str, Any]) -> str:
 
 
 def _of_order(order: dict[str, Any]) -> Sequence[str]:
-    if order["mean"] is None:
+    if order["ci_low"] is None:
         return []
     text = (
         f"Of two documents of a ranking the one that matches the query's words better (BM25) comes first in "
-        f"{order['mean']:.0%} of cases; chance has 50%, words alone 80% to 100%"
+        f"{percent(order['mean'])} of cases ({percent(order['ci_low'])} to {percent(order['ci_high'])}); chance has "
+        f"50 %, words alone 80 % to 100 %"
     )
-    if order["mean"] >= ALONE:
+    if order["ci_low"] >= ALONE:
         return [f"{text}: it matches words and hardly anything else."]
-    return [f"{text}{': words decide little.' if order['mean'] <= LITTLE else '.'}"]
+    return [f"{text}{': it is not shown to follow words.' if order['ci_low'] <= CHANCE else '.'}"]
 
 
 def _of_first(first: dict[str, Any]) -> Sequence[str]:
     if first["ci_low"] is None:
         return []
-    text = (
-        f"Where the first document is not a relevant one ({first['queries']} queries, in {first['unjudged']} it is not "
-        f"judged) it holds {first['wrong']:.0%} of the query's words, the relevant ones {first['relevant']:.0%}: "
+    right = first["right"]
+    beside = (
+        f"; where it is one ({right['queries']}) {percent(right['first'])}, the other relevant ones "
+        f"{percent(right['relevant'])}"
+        if right["queries"]
+        else ""
     )
-    if first["ci_low"] > 0:
-        missed = first["unjudged"] > first["queries"] / 2
-        return [f"{text}there words misled{', or the judgments miss documents' if missed else ''}."]
-    return [f"{text}{'such mistakes are not made by words' if first['ci_high'] < 0 else 'no difference'}."]
+    return [
+        f"Where the first document is not a relevant one ({first['queries']} queries, in {first['unjudged']} it is not "
+        f"judged) it holds {percent(first['wrong'])} of the query's words, the relevant ones "
+        f"{percent(first['relevant'])}{beside}: {_misled(first)}."
+    ]
+
+
+def _misled(first: dict[str, Any]) -> str:
+    if first["ci_high"] < 0:
+        return "such mistakes are not made by words"
+    if first["ci_low"] <= 0:
+        return "no difference"
+    beyond = first["beyond"]
+    if beyond["ci_low"] is None:
+        return "too few right ones stand beside others to tell whether words misled"
+    if beyond["ci_low"] <= 0:
+        return "not shown to be more than any first document does"
+    missed = first["unjudged"] > first["queries"] / 2
+    return f"there words misled{', or the judgments miss documents' if missed else ''}"

@@ -12,8 +12,9 @@ from embedft.errors import ConfigError
 from embedft.evaluation.errors.fields import by_fields
 from embedft.evaluation.errors.hubs import hubs_of, hubs_reading
 from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows, shown
+from embedft.evaluation.errors.language import SAMPLED, language_of
 from embedft.evaluation.errors.lengths import length_of, relevant_lengths
-from embedft.evaluation.errors.overlap import Vocabulary, overlap_of, relevant_shares
+from embedft.evaluation.errors.overlap import Vocabulary, judged_shares, overlap_of
 from embedft.evaluation.errors.slices import Slicing, by_amount, by_kind, percent, sliced_means, telling
 from embedft.evaluation.errors.to_label import to_label
 from embedft.evaluation.errors.unjudged import condensed, holes
@@ -36,7 +37,6 @@ def retrieval_errors(
     *,
     metric: str | None = None,
     k: int | None = None,
-    language: str | None = "english",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Where the scores of a ranking come from, as plain JSON of bounded size.
@@ -47,7 +47,6 @@ def retrieval_errors(
         data: what both were judged on.
         metric: by which queries are told apart; by default the first that was scored.
         k: how many documents are looked at; by default the cut-off of the metric.
-        language: of the texts, by its English name, for stemmer and stop words; None for words as they are.
         seed: of the resamples.
 
     Returns:
@@ -75,8 +74,9 @@ def retrieval_errors(
     case = Case.of(evaluation, against, data)
     scores = evaluation.per_query[name]
     others = against.per_query[name] if against is not None else None
-    words = Vocabulary(case, language)
-    shares = relevant_shares(case, words)
+    words = Vocabulary(case, language_of(_sample(case)))
+    held = judged_shares(case, words)
+    shares = case.judgments.relevant.mean(held)
     sizes = relevant_lengths(case)
     slicings = _slicings(case, shares, sizes)
     slices = sliced_means(slicings, scores, others, seed=seed)
@@ -96,13 +96,20 @@ def retrieval_errors(
         "hubs": hubs,
         "slices": slices,
         "left_out": [one.why for one in slicings if one.why],
-        "overlap": overlap_of(case, words, shares, scores, others, seed=seed),
+        "overlap": overlap_of(case, words, held, scores, others, seed=seed),
         "length": length_of(case, seed=seed),
         "unjudged": unjudged,
         "to_label": to_label(case, words, k),
     }
     answer["reading"] = _reading(answer, slicings, scores, others)
     return answer
+
+
+def _sample(case: Case) -> list[str]:
+    """Texts to tell the language by: some documents, and the queries in case that these have no text."""
+    known = case.documents.known
+    rows = np.unique(np.linspace(0, known - 1, min(known, SAMPLED)).astype(np.int64))
+    return case.documents.texts(rows) + case.queries[:SAMPLED]
 
 
 def _require_scored(name: str, *evaluations: RetrievalEvaluation | None) -> None:
@@ -207,9 +214,9 @@ def _reading(answer: dict[str, Any], slicings: list[Slicing], scores: Floats, ot
     found: list[str | None] = [f"{counts['failed']} of {count} queries fail outright: their {answer['metric']} is 0."]
     if others is not None:
         found.append(f"{counts['won']} queries score higher than with the other model, {counts['lost']} lower.")
-    found += telling(slicings, answer["slices"], scores, "score")
+    found += telling(slicings, answer["slices"], scores, "score", answer["metric"])
     if others is not None:
-        found += telling(slicings, answer["slices"], scores - others, "difference")
+        found += telling(slicings, answer["slices"], scores - others, "difference", answer["metric"])
     found.append(hubs_reading(answer["hubs"], count))
     judged = answer["unjudged"]["condensed"]
     found += [answer["overlap"]["reading"], answer["length"]["reading"], answer["unjudged"]["reading"]]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from embedft.errors import DataError
 from embedft.evaluation.errors.judged import shown
+from embedft.evaluation.errors.language import language_of
 from embedft.evaluation.errors.pairs import NEGATIONS, ONE, PairFeatures
 from embedft.evaluation.errors.slices import (
     ROUNDS,
@@ -46,7 +47,6 @@ def similarity_errors(
     evaluation: SimilarityEvaluation,
     against: SimilarityEvaluation | None,
     *,
-    language: str | None = "english",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Where a correlation comes from, as plain JSON of bounded size.
@@ -54,7 +54,6 @@ def similarity_errors(
     Args:
         evaluation: of the model in question.
         against: of the other model on the same pairs, or None.
-        language: of the texts, by its English name, for stemmer and stop words; None for words as they are.
         seed: of the resamples.
 
     Returns:
@@ -80,7 +79,7 @@ def similarity_errors(
             hint="evaluate both on the same data and split.",
         )
     name = evaluation.names[0]
-    pairs = PairFeatures(evaluation.texts, language)
+    pairs = PairFeatures(evaluation.texts, language_of([text for pair in evaluation.texts for text in pair]))
     slicings = _slicings(pairs)
     residuals = residuals_of(evaluation.cosines, evaluation.scores)
     others = residuals_of(against.cosines, against.scores) if against is not None else None
@@ -129,18 +128,23 @@ def _slicings(pairs: PairFeatures) -> list[Slicing]:
 
 
 def _worst(evaluation: SimilarityEvaluation, against: SimilarityEvaluation | None) -> list[dict[str, Any]]:
-    other = {}
-    if against is not None:
-        other = {(row["sentence1"], row["sentence2"]): row["ranks_too_high"] for row in against.worst(against.count)}
+    own = _ranks_too_high(evaluation)
+    other = _ranks_too_high(against) if against is not None else None
     return [
         {
-            **row,
-            "sentence1": shown(row["sentence1"]),
-            "sentence2": shown(row["sentence2"]),
-            "against_ranks_too_high": other.get((row["sentence1"], row["sentence2"])),
+            **_pair(evaluation, row),
+            "ranks_too_high": float(own[row]),
+            "against_ranks_too_high": float(other[row]) if other is not None else None,
         }
-        for row in evaluation.worst(SHOWN_PAIRS)
+        for row in np.argsort(-np.abs(own), kind="stable")[:SHOWN_PAIRS].tolist()
     ]
+
+
+def _ranks_too_high(evaluation: SimilarityEvaluation) -> Floats:
+    """Rank by cosine less rank by score, (pairs,), as `SimilarityEvaluation.worst` has it."""
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(evaluation.cosines) - rankdata(evaluation.scores), np.float64)
 
 
 def _slices(
@@ -211,20 +215,19 @@ def _negation(
         "ci_low": interval["ci_low"],
         "ci_high": interval["ci_high"],
         "against": float(others[rows].mean()) if others is not None and len(rows) else None,
-        "examples": [_pair(evaluation, row, residuals) for row in highest.tolist()],
+        "examples": [{**_pair(evaluation, row), "residual": float(residuals[row])} for row in highest.tolist()],
     }
     answer["reading"] = _of_negation(answer)
     return answer
 
 
-def _pair(evaluation: SimilarityEvaluation, row: int, residuals: Floats) -> dict[str, Any]:
+def _pair(evaluation: SimilarityEvaluation, row: int) -> dict[str, Any]:
     left, right = evaluation.texts[row]
     return {
         "sentence1": shown(left),
         "sentence2": shown(right),
         "score": float(evaluation.scores[row]),
         "cosine": float(evaluation.cosines[row]),
-        "residual": float(residuals[row]),
     }
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.significance import bootstrap_interval, holm, percentile_interval, resampled_weights
+from embedft.evaluation.significance.power import ALPHA
+from embedft.evaluation.significance.resampling import resampled_means
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -27,7 +29,6 @@ NAMED_KINDS = 2
 # The ends of an interval move by a thirtieth of its width from one seed to another.
 ROUNDS = 2000
 NOWHERE = -1
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def plain(value: float, unit: str) -> str:
     return f"{value:.0f} {unit[:-1] if value == 1 and unit.endswith('s') else unit}".strip()
 
 
-def percent(value: float, unit: str) -> str:
+def percent(value: float, unit: str = "") -> str:
     """A share as a percentage of what is named."""
-    return f"{value:.0%} {unit}".strip()
+    return f"{100 * value:.0f} % {unit}".strip()
 
 
 def decimal(value: float, unit: str) -> str:
@@ -149,6 +150,26 @@ def mean_interval(values: Floats, *, seed: int = 0) -> dict[str, float | None]:
     return {"mean": float(values.mean()), "ci_low": low, "ci_high": high}
 
 
+def surplus(values: Floats, others: Floats, *, seed: int = 0) -> dict[str, float | None]:
+    """``mean``, ``ci_low``, ``ci_high`` (95 %, bootstrap): by how much the mean lies above that of others.
+
+    The two are of other queries, so each is resampled by itself. All are null where either has fewer than 20.
+    """
+    fewest = min(len(values), len(others))
+    if fewest < SMALLEST:
+        return dict.fromkeys(("mean", "ci_low", "ci_high"))
+    one, other = (
+        resampled_means(each, rounds=ROUNDS, seed=seed + number) for number, each in enumerate((values, others))
+    )
+    low, high = ends(one - other, fewest)
+    return {"mean": float(values.mean() - others.mean()), "ci_low": low, "ci_high": high}
+
+
+def is_apart(low: float | None, high: float | None) -> bool:
+    """Whether an interval there is does not hold 0."""
+    return low is not None and high is not None and not low <= 0 <= high
+
+
 def sliced_means(
     slicings: Sequence[Slicing], scores: Floats, against: Floats | None = None, *, seed: int = 0
 ) -> list[dict[str, Any]]:
@@ -206,7 +227,9 @@ def differing(slicings: Sequence[Slicing], values: Floats) -> list[tuple[Slicing
     return [(one, float(chance)) for one, chance in zip(judged, holm(chances), strict=True) if chance < ALPHA]
 
 
-def telling(slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values: Floats, key: str) -> list[str]:
+def telling(
+    slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values: Floats, key: str, metric: str = "score"
+) -> list[str]:
     """A sentence for each slicing whose parts differ by more than chance: the worst part and the best.
 
     Args:
@@ -214,8 +237,9 @@ def telling(slicings: Sequence[Slicing], rows: Sequence[dict[str, Any]], values:
         rows: of `sliced_means`.
         values: (n,), what is compared: scores, or differences of two models.
         key: of a row, "score" or "difference".
+        metric: what the scores are called.
     """
-    what, sign = ("The score", "") if key == "score" else ("The difference to the other model", "+")
+    what, sign = (f"The {metric}", "") if key == "score" else (f"The difference to the other model in {metric}", "+")
     sentences = []
     for one, chance in differing(slicings, values):
         own = [row for row in rows if row["by"] == one.by]

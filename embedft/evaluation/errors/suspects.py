@@ -1,4 +1,4 @@
-"""Labels of a test split that are probably wrong, by what a model says that has not seen the texts.
+"""Doubtful labels of a test split, by what a model says that has not seen the texts.
 
 A text is doubted if another class is as probable for it as for the texts of that class on average: each class has a
 threshold of its own, so that a class of which the model is never sure is not doubted as a whole.

@@ -1,4 +1,4 @@
-"""Documents to label next: unjudged, and so placed in a ranking that they may be relevant (false negatives).
+"""Documents to judge next: unjudged candidates, by how they stand in the ranking.
 
 What tells them was measured on judgments that were hidden (30 % of the relevant ones, six times): a document that
 stands far above the mean of its query's ranking, whose query finds a relevant document soon, and that the other model
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from embedft.data.near import THRESHOLD, normalised, shingle_hashes
 from embedft.evaluation.errors.judged import NOT_FOUND, Case, Rows, ranks_of, shown
 from embedft.evaluation.errors.overlap import Vocabulary
+from embedft.evaluation.errors.slices import percent
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -35,8 +36,8 @@ SMALLEST_SPREAD = 1e-9
 MANY_WORDS = 0.6
 # A rank is worth half a standard deviation when it is halved. A repeated document comes before all others.
 HALVED, REPEATED = 0.5, 100.0
-# What is less likely is not suggested: of such documents 5 and 15 % were hidden judgments, of those above 26 and 62 %.
-LIKELY = 0.0
+# What stands lower is not suggested: of such documents 5 and 15 % were hidden judgments, of those above 26 and 62 %.
+LOWEST = 0.0
 # In place of a rank that is not in a ranking: as far as one looks.
 FAR = 200
 
@@ -84,19 +85,19 @@ class _Candidates:
 
 
 def to_label(case: Case, words: Vocabulary, k: int) -> list[dict[str, Any]]:
-    """Up to 30 unjudged documents of the top k, each once, at most two a query, the likeliest to be relevant first.
+    """Up to 30 unjudged documents of the top k, each once, at most two a query, by how they stand.
 
     They stand above all relevant documents, or repeat one. Keys: query_id, query, id, title, text, rank, score,
     against_rank, duplicate_of (id of the relevant document that it repeats, or null), why (in words).
     """
     found = _Candidates.of(case, k)
     repeated = _repeated(case, found)
-    likelihood = _likelihood(found, repeated)
-    worth = np.flatnonzero((found.above & (likelihood > LIKELY)) | (repeated >= 0))
+    standing = _standing(found, repeated)
+    worth = np.flatnonzero((found.above & (standing > LOWEST)) | (repeated >= 0))
     chosen: list[int] = []
     taken: Counter[int] = Counter()
     seen: set[int] = set()
-    for place in worth[np.argsort(-likelihood[worth], kind="stable")].tolist():
+    for place in worth[np.argsort(-standing[worth], kind="stable")].tolist():
         query, row = int(found.queries[place]), int(found.rows[place])
         if taken[query] < OF_ONE_QUERY and row not in seen and len(chosen) < SUGGESTED:
             taken[query] += 1
@@ -109,8 +110,8 @@ def to_label(case: Case, words: Vocabulary, k: int) -> list[dict[str, Any]]:
     ]
 
 
-def _likelihood(found: _Candidates, repeated: Rows) -> Floats:
-    """How likely each is relevant, in standard deviations of its query's scores."""
+def _standing(found: _Candidates, repeated: Rows) -> Floats:
+    """How high each stands, in standard deviations of its query's scores: higher ones were more often relevant."""
     value = found.standing - HALVED * _depth(found.first) + REPEATED * (repeated >= 0)
     return np.asarray(value if found.against is None else value - HALVED * _depth(found.against), np.float64)
 
@@ -184,5 +185,5 @@ def _why(case: Case, found: _Candidates, place: int, held: float, twin: int) -> 
     if found.against is not None and found.against[place] != NOT_FOUND:
         reasons.append(f"the other model ranks it {int(found.against[place])}")
     if held >= MANY_WORDS:
-        reasons.append(f"holds {held:.0%} of the query's words")
+        reasons.append(f"holds {percent(held)} of the query's words")
     return "; ".join(reasons)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from embedft.evaluation.errors.judged import Case, Ranked
-from embedft.evaluation.errors.slices import mean_interval
+from embedft.evaluation.errors.slices import is_apart, mean_interval, percent
 from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation, score_ranking
 
@@ -83,12 +83,21 @@ def condensed(
         answer |= {"against": float(other.mean()), "difference": interval["mean"]}
         answer |= {"ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
         text += f", the other model's {answer['against']:.3f}"
-        before = evaluation.metrics[metric] - against.metrics[metric]
-        if before * answer["difference"] < 0 and _is_apart(interval["ci_low"], interval["ci_high"]):
-            text += (
-                f", the other way round than with all ({evaluation.metrics[metric]:.3f}, {against.metrics[metric]:.3f})"
-            )
+        before = mean_interval(evaluation.per_query[metric] - against.per_query[metric], seed=seed)
+        if changed := _changed(before, interval):
+            with_all = f"({evaluation.metrics[metric]:.3f}, {against.metrics[metric]:.3f})"
+            text += f", {changed.format(with_all=f'with all of them {with_all}')}"
     return {**answer, "reading": f"{text}."}
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What the unjudged documents change in how two models differ, in words with a place for their scores; or ""."""
+    was, now = (is_apart(one["ci_low"], one["ci_high"]) for one in (before, after))
+    if was and now:
+        return "the other way round than {with_all}" if before["mean"] * after["mean"] < 0 else ""
+    if now:
+        return "which differ, where {with_all} no difference is shown"
+    return "which do not differ for certain, where {with_all} they do" if was else ""
 
 
 def _condensed_scores(evaluation: RetrievalEvaluation, ranked: Ranked, qrels: pa.Table, metric: str) -> Floats:
@@ -101,16 +110,13 @@ def _condensed_scores(evaluation: RetrievalEvaluation, ranked: Ranked, qrels: pa
 
 
 def _reading(answer: dict[str, Any]) -> str:
-    text = f"{answer['share']:.0%} of the first {answer['k']} documents are not judged, and count as irrelevant."
+    text = f"{percent(answer['share'])} of the first {answer['k']} documents are not judged, and count as irrelevant."
     if not answer["judged_irrelevant"]:
         text += " The qrels name relevant documents alone, so this is every document that is not among them."
     low, high = answer["difference_ci_low"], answer["difference_ci_high"]
-    if _is_apart(low, high):
+    if is_apart(low, high):
         few, whom = ("fewer", "it") if low > 0 else ("more", "this one")
-        text += f" The other model has {few} of them ({answer['against_share']:.0%}): the judgments may favour {whom}."
+        text += (
+            f" The other model has {few} of them ({percent(answer['against_share'])}): the judgments may favour {whom}."
+        )
     return text
-
-
-def _is_apart(low: float | None, high: float | None) -> bool:
-    """Whether an interval there is does not hold 0."""
-    return low is not None and high is not None and not low <= 0 <= high

@@ -107,6 +107,20 @@ def test_confusion_is_scikit_learns_and_the_worst_pair_comes_first_with_its_text
     assert any("'card'" in sentence and "'loan'" in sentence for sentence in answer["reading"])
 
 
+def test_slices_are_accuracies_and_called_so_whatever_the_metric_is():
+    own = replace(world(sure=2.0), names=("nll", "accuracy"))
+    labels = own.labels.copy()
+    long = np.array([text.count("word") > 4 for text in own.texts])
+    labels[long] = np.roll(labels[long], 1, axis=1)
+    own = replace(own, labels=labels)
+    answer = checked(classification_errors(own, None))
+    assert (answer["metric"], answer["slice_metric"]) == ("nll", "accuracy")
+    assert answer["score"] == pytest.approx(own.metrics["nll"])
+    mean = sum(row["score"] * row["count"] for row in answer["slices"]) / COUNT
+    assert mean == pytest.approx(own.metrics["accuracy"])
+    assert any(sentence.startswith("The accuracy depends on text length") for sentence in answer["reading"])
+
+
 def test_a_class_absent_from_the_split_is_said_and_has_no_score():
     own = world()
     kept = np.flatnonzero(~own.labels[:, 3])

@@ -102,6 +102,18 @@ def test_identical_models_do_not_differ():
     assert all(row["ranks_too_high"] == row["against_ranks_too_high"] for row in answer["worst"])
 
 
+def test_a_pair_that_stands_twice_has_the_other_models_rank_of_its_own_row():
+    own = world()
+    texts = [own.texts[0], own.texts[0], *own.texts[2:]]
+    twice = replace(own, texts=texts, scores=np.concatenate([[0.0, 1.0], own.scores[2:]]))
+    worst = similarity_errors(twice, twice)["worst"]
+    assert sum((one["sentence1"], one["sentence2"]) == texts[0] for one in worst) == 2
+    assert all(one["ranks_too_high"] == one["against_ranks_too_high"] for one in worst)
+    expected = twice.worst(20)
+    assert [one["ranks_too_high"] for one in worst] == [one["ranks_too_high"] for one in expected]
+    assert [one["sentence1"] for one in worst] == [one["sentence1"] for one in expected]
+
+
 def test_few_pairs_and_empty_texts_are_said_and_other_pairs_refused():
     own = world()
     few = replace(own, texts=[("", ""), ("a", ""), ("not", "b")], scores=own.scores[:3], cosines=own.cosines[:3])

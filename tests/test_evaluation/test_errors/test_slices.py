@@ -89,5 +89,20 @@ def test_the_number_of_fields_is_bounded_and_broken_metadata_counts_as_none():
     rows = [json.dumps({f"f{field}": number % 2 for field in range(50)}) for number in range(100)]
     assert len(by_fields("query", rows)) == MOST_FIELDS
     assert by_fields("query", ["{broken", None, "[1]"] * 50) == []
+    nested = '{"kind":' + "[" * 100_000 + "]" * 100_000 + "}"
+    assert by_fields("query", [nested, '{"kind": ' + "9" * 5000 + "}"] * 50) == []
     many = [json.dumps({"kind": f"k{number % (FEW_KINDS + 1)}"}) for number in range(2000)]
     assert by_fields("query", many) == []
+
+
+def test_numbers_too_large_and_texts_that_no_file_holds_are_sliced_all_the_same():
+    odd = [10**400, float("inf"), float("nan")]
+    amounts = [json.dumps({"size": odd[number % 3] if number < 9 else number}) for number in range(200)]
+    (sizes,) = by_fields("document", amounts)
+    assert sizes.labels[0].startswith("9 to ")
+    assert "not known of 9 queries" in sizes.why
+    (halves,) = by_fields(
+        "document", [json.dumps({"\ud800": "a\ud800" if number % 2 else "b"}) for number in range(100)]
+    )
+    assert (halves.by, *halves.labels) == ("document ?", "b", "a?")
+    assert json.dumps([halves.by, *halves.labels], ensure_ascii=False).encode()

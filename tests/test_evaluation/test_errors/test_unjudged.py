@@ -24,7 +24,7 @@ def test_the_share_of_unjudged_documents_and_whom_it_favours():
     own, against = evaluation_of(data, holes), evaluation_of(data, judged, model="other")
     answer = retrieval_errors(own, against, data)["unjudged"]
     assert (answer["share"], answer["against_share"], answer["difference"]) == (0.5, 0, 0.5)
-    assert "The other model has fewer of them (0%): the judgments may favour it." in answer["reading"]
+    assert "The other model has fewer of them (0 %): the judgments may favour it." in answer["reading"]
     swapped = retrieval_errors(against, own, data)["unjudged"]
     assert "the judgments may favour this one" in swapped["reading"]
 
@@ -38,6 +38,7 @@ def test_without_its_unjudged_documents_a_ranking_scores_as_one_that_never_had_t
     condensed = retrieval_errors(own, against, data)["unjudged"]["condensed"]
     assert (condensed["score"], condensed["against"]) == pytest.approx((1.0, 1.0))
     assert condensed["difference"] == condensed["ci_low"] == condensed["ci_high"] == 0
+    assert "do not differ for certain, where with all of them" in condensed["reading"]
 
 
 def test_models_that_change_places_without_unjudged_documents_are_told():
@@ -50,6 +51,20 @@ def test_models_that_change_places_without_unjudged_documents_are_told():
     answer = retrieval_errors(own, against, data)
     assert "the other way round than with all" in answer["unjudged"]["condensed"]["reading"]
     assert answer["unjudged"]["condensed"]["reading"] in answer["reading"]
+
+
+def test_a_difference_that_only_the_judged_documents_show_is_not_told_as_the_other_way_round():
+    data, judged = world()
+    holes, worse = judged.copy(), judged.copy()
+    # With all documents this model loses more by half of the queries than the other by the rest, but not for certain.
+    holes[:21, 11:14] += 100
+    worse[21:, 1:4] += 100
+    own, against = evaluation_of(data, holes), evaluation_of(data, worse, model="other")
+    assert own.metrics["ndcg@10"] < against.metrics["ndcg@10"]
+    condensed = retrieval_errors(own, against, data)["unjudged"]["condensed"]
+    assert condensed["ci_low"] > 0
+    assert "which differ, where with all of them" in condensed["reading"]
+    assert "no difference is shown" in condensed["reading"]
 
 
 def test_qrels_of_relevant_documents_alone_are_said_to_be_such():
