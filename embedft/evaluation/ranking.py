@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from embedft.errors import DataError
 from embedft.evaluation.judgments import NO_DOCUMENT, Judgments
 from embedft.evaluation.metrics import Judged
-from embedft.index.exact import Rows, exact_search
+from embedft.index.exact import ordered_search
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.floating]
@@ -92,8 +92,8 @@ def rank(query_ids: list[str], queries: Floats, document_ids: list[str], documen
     order = pc.sort_indices(pa.array(document_ids, pa.string())).to_numpy().astype(np.int64)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    scores, rows = _settled(queries, documents, depth, place)
-    return Ranking(query_ids, [document_ids[row] for row in order.tolist()], rows, scores)
+    scores, rows = ordered_search(queries, documents, depth, place)
+    return Ranking(query_ids, [document_ids[row] for row in order.tolist()], place[rows], scores)
 
 
 def _require_finite(kind: str, ids: list[str], vectors: Floats) -> None:
@@ -105,34 +105,6 @@ def _require_finite(kind: str, ids: list[str], vectors: Floats) -> None:
         f"the vector of {kind} {ids[row]!r} holds numbers that are not finite.",
         hint="look at the model; a diverged training makes such vectors.",
     )
-
-
-def _settled(queries: Floats, documents: Floats, depth: int, place: Rows) -> tuple[Floats, Rows]:
-    """Scores and places, (n, depth), equal scores by place, also where they reach beyond ``depth``.
-
-    Exact search orders equal scores by row. Where such stand on both sides of the cut, those before it need not be the
-    first by place, and the search goes deeper until all of them are there.
-    """
-    found, rows = exact_search(queries, documents, depth + 1)
-    scores, places = _by_place(found, place[rows])
-    scores, places = scores[:, :depth], places[:, :depth]
-    deepest = depth + 1
-    cut = np.flatnonzero(found[:, -2] == found[:, -1]) if found.shape[1] > depth else np.empty(0, np.int64)
-    while len(cut):
-        deepest = min(2 * deepest, len(documents))
-        found, rows = exact_search(queries[cut], documents, deepest)
-        deeper = _by_place(found, place[rows])
-        scores[cut], places[cut] = deeper[0][:, :depth], deeper[1][:, :depth]
-        cut = cut[found[:, depth - 1] == found[:, -1]] if deepest < len(documents) else cut[:0]
-    return scores, places
-
-
-def _by_place(scores: Floats, places: Rows) -> tuple[Floats, Rows]:
-    """Both, with equal scores of a query by place; few queries have some."""
-    tied = np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1))
-    order = np.lexsort((places[tied], -scores[tied]))
-    places[tied] = np.take_along_axis(places[tied], order, axis=1)
-    return scores, places
 
 
 def ranking_of_run(run: Mapping[str, Mapping[str, float]]) -> Ranking:

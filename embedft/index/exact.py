@@ -58,12 +58,29 @@ def exact_search(queries: Floats, documents: Floats, k: int, allowed: Flags | No
     k = min(k, len(documents))
     if allowed is not None:
         return _search_allowed(queries, documents, k, allowed)
+    return ordered_search(queries, documents, k)
+
+
+def ordered_search(queries: Floats, documents: Floats, k: int, place: Rows | None = None) -> tuple[Floats, Rows]:
+    """What `exact_search` finds, with an order for equal scores.
+
+    Args:
+        queries: (n, dim) float32.
+        documents: (m, dim) float32.
+        k: at least 0.
+        place: (m,), distinct; equal scores stand by it, lowest first. The row number if left out.
+    """
+    k = min(k, len(documents))
     if k == 0 or len(queries) == 0:
         return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     scores, rows = _search(queries, documents, min(k + 1, len(documents)))
-    if scores.shape[1] > k:
-        scores, rows = _settle_ties(queries, documents, k, scores, rows)
-    return scores[:, :k], rows[:, :k]
+    # FAISS fills up by row -1 where a score is no number.
+    tied = (scores[:, k - 1 : -1] == scores[:, k:]) & (rows[:, k:] >= 0)
+    scores, rows = _sorted(scores[:, :k], rows[:, :k], place)
+    across = np.flatnonzero(tied)
+    if len(across):
+        scores[across], rows[across] = _settle_ties(queries[across], documents, k, place)
+    return scores, rows
 
 
 def useful_threads(queries: int, documents: int) -> int:
@@ -140,25 +157,28 @@ def _best(queries: Floats, k: int, documents: Floats) -> tuple[Floats, Rows]:
     return found
 
 
-def _sorted(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
-    order = np.lexsort((rows, -scores))
+def _sorted(scores: Floats, rows: Rows, place: Rows | None = None) -> tuple[Floats, Rows]:
+    order = np.lexsort((rows if place is None else place[rows], -scores))
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _settle_ties(queries: Floats, documents: Floats, k: int, scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
-    """Search deeper where the hit after the cut has the score of the last one before it."""
-    scores, rows = scores.copy(), rows.copy()
-    open_queries = np.flatnonzero(scores[:, k - 1] == scores[:, k])
-    depth = k + 1
-    while len(open_queries):
-        depth = min(2 * depth, len(documents))
-        deeper_scores, deeper_rows = _search(queries[open_queries], documents, depth)
-        scores[open_queries, :k] = deeper_scores[:, :k]
-        rows[open_queries, :k] = deeper_rows[:, :k]
-        if depth == len(documents):
-            break
-        open_queries = open_queries[deeper_scores[:, k - 1] == deeper_scores[:, -1]]
-    return scores, rows
+def _settle_ties(queries: Floats, documents: Floats, k: int, place: Rows | None) -> tuple[Floats, Rows]:
+    """The ``k`` best of queries that have more documents of one score than fit: those above it, then its first.
+
+    Query by query, so that what is held does not grow with the ties: all documents may have one vector. The scores
+    are no matrix product, which rounds equal documents differently by where they stand in it.
+    """
+    order = None if place is None else np.argsort(place)
+    scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    for number, query in enumerate(queries):
+        own = np.einsum("d,md->m", query, documents)
+        np.fmax(own, -np.inf, out=own)  # what is no number comes last
+        cut = np.partition(own, len(own) - k)[len(own) - k]
+        above, level = np.flatnonzero(own > cut), own == cut
+        tied = np.flatnonzero(level) if order is None else order[level[order]]
+        rows[number] = np.concatenate([above, tied[: k - len(above)]])
+        scores[number] = own[rows[number]]
+    return _sorted(scores, rows, place)
 
 
 def rank_of(queries: Floats, documents: Floats, own: np.ndarray) -> np.ndarray:

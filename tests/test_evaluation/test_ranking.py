@@ -1,5 +1,7 @@
 """A ranking holds numbers alone, orders ties by id, and judges each query as if it stood alone."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -118,6 +120,20 @@ def test_equal_documents_are_ordered_by_id_also_where_they_reach_beyond_the_cut(
     expected = sorted(names[10 : 10 + copies])[:2]
     assert [ranking.document_ids[row] for row in ranking.rows[0]] == expected
     assert ranking.document_ids[ranking.rows[1, 0]] == names[0]
+
+
+def test_documents_of_one_vector_are_ordered_by_id_in_little_memory():
+    vectors = np.tile(np.random.default_rng(1).normal(size=8).astype(np.float32), (20_000, 1))
+    names = [f"d{number:05d}" for number in np.random.default_rng(2).permutation(20_000)]
+    tracemalloc.start()
+    try:
+        ranking = rank([str(number) for number in range(200)], vectors[:200], names, vectors, 10)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (ranking.rows == np.arange(10)).all()
+    # Scores of all documents for all queries would be 16 MB, and their order 32 more.
+    assert most < 8 << 20
 
 
 def test_a_score_that_is_no_number_is_refused_and_named():

@@ -29,6 +29,15 @@ def test_a_thousand_equal_documents_come_in_row_order():
     assert exact_search(vectors[:2], vectors, 10)[1].tolist() == [list(range(10))] * 2
 
 
+@pytest.mark.parametrize("k", [1, 4, 5])
+def test_a_vector_that_is_no_number_is_never_a_hit_before_one_that_is(k):
+    vectors = np.ones((6, 4), dtype=np.float32)
+    vectors[[0, 3]] = np.nan
+    scores, rows = exact_search(vectors[1:2], vectors, k)
+    assert rows[0, :4].tolist() == [1, 2, 4, 5][:k]
+    assert (scores[0, :4] == 4).all()
+
+
 def test_no_query_and_no_document_give_empty_answers():
     some, none = np.ones((3, 4), dtype=np.float32), np.empty((0, 4), dtype=np.float32)
     assert exact_search(none, some, 2)[1].shape == (0, 2)
