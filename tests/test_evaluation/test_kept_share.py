@@ -1,9 +1,10 @@
-"""The share of a quality that variants keep: its bound holds for all of them at once."""
+"""The share of a quality that variants keep: a bound for all at once, whether losses are seen or not."""
 
 import numpy as np
 import pytest
 
 from embedft.evaluation.ladder import Kept, kept_correlations, kept_means
+from embedft.evaluation.ladder.unseen import kept_at_least, pairs_for, queries_for
 from embedft.evaluation.similarity import pearson, spearman
 
 
@@ -40,10 +41,55 @@ def test_resampled_correlations_are_those_of_the_resampled_pairs():
         assert kept.replicates[0].std() == pytest.approx(direct.std(), rel=0.15)
 
 
-def test_variants_that_do_not_vary_keep_what_they_keep():
-    scores = np.ones((3, 50)) * np.array([[1.0], [1.0], [0.5]])
-    rows = kept_means(scores).rows()
-    assert [row["share"] for row in rows] == [row["share_low"] for row in rows] == [1.0, 1.0, 0.5]
+@pytest.mark.parametrize(("queries", "lost"), [(50, 0.03), (225, 0.012), (1000, 0.006)])
+def test_bounds_hold_where_few_queries_lose_all_they_have(queries, lost):
+    """Samples without any such query are common; the bootstrap's bound is 100 % there."""
+    rng = np.random.default_rng(0)
+    samples, mistakes = 400, 0
+    for whole in (np.ones(queries), rng.random(queries), np.round(rng.random(queries))):
+        spoilt = rng.random((samples, queries)) < lost
+        bounds = kept_at_least(np.vstack([whole, whole * ~spoilt]), risk=0.025)[1:]
+        mistakes = max(mistakes, int((bounds > 1 - lost).sum()))
+    # 10 are allowed on average; 19 is three standard errors above that.
+    assert mistakes <= 19
+
+
+def test_a_variant_that_loses_nothing_on_few_queries_is_not_shown_to_keep_all():
+    whole = np.random.default_rng(1).random(50)
+    assert kept_means(np.stack([whole, whole]), rounds=50).shares()[1].tolist() == [1.0, pytest.approx(0.86, abs=0.04)]
+    assert kept_means(np.stack([whole, whole / 2]), rounds=50).shares()[1][1] < 0.5
+
+
+def test_as_many_queries_as_are_called_needed_show_it():
+    for share, mean in ((0.99, 0.6), (0.9, 0.3)):
+        count = queries_for(share, mean, risk=0.001)
+        # Bets are small until something was seen: so "about".
+        for times, shown in ((0.9, False), (1.15, True)):
+            scores = np.full((2, int(times * count)), mean)
+            assert bool(kept_at_least(scores, risk=0.001)[1] >= share) == shown
+    gold = np.random.default_rng(2).random(pairs_for(0.95, risk=0.0125))
+    for count in (len(gold), len(gold) - 1):
+        kept = kept_correlations(np.stack([gold, gold])[:, :count], gold[:count], "pearson", rounds=20)
+        assert kept.needed(0.95) == len(gold)
+        assert bool(kept.shares()[1][1] >= 0.95) == (count == len(gold))
+
+
+def test_bounds_of_correlations_hold_where_few_cosines_say_nothing():
+    """3 % of the pairs are spoilt, in a sample of 60 often none; what a variant keeps is known from many pairs."""
+    rng = np.random.default_rng(5)
+
+    def sample(count):
+        gold = rng.random(count)
+        whole = gold + 0.3 * rng.normal(size=count)
+        spoilt = np.where(rng.random(count) < 0.03, rng.permutation(whole), whole)
+        return np.stack([whole, spoilt]), gold
+
+    cosines, gold = sample(50_000)
+    scores = kept_correlations(cosines, gold, "pearson", rounds=2).scores
+    kept = scores[1] / scores[0]
+    bounds = [kept_correlations(*sample(60), "pearson", rounds=100).shares()[1][1] for _ in range(100)]
+    assert 0.96 < kept < 0.98
+    assert np.sum(np.array(bounds) > kept) <= 7
 
 
 def test_a_whole_that_scores_nothing_has_no_shares():
@@ -54,4 +100,4 @@ def test_a_whole_that_scores_nothing_has_no_shares():
 
 def test_an_empty_resample_of_the_whole_loses_nothing():
     kept = Kept(np.array([0.1, 0.1]), np.array([[0.0, 0.2], [0.0, 0.2]]), 3)
-    assert np.array_equal(kept.shares()[1], [1.0, 1.0])
+    assert kept.shares()[1].tolist() == [1.0, pytest.approx(0.0125 ** (1 / 3))]

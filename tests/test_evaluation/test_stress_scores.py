@@ -12,9 +12,9 @@ from embedft.data.general import read_general
 from embedft.encoder import Encoder
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation import evaluate_classification, evaluate_retrieval, evaluate_similarity, rank, score_ranking
+from embedft.evaluation.sampling import drawn_by_hash
 from embedft.evaluation.significance import holm
 from embedft.evaluation.stress import STRESSES, stress_classification, stress_retrieval, stress_similarity
-from embedft.evaluation.stress.conditions import sampled
 from embedft.evaluation.stress.wording import keywords
 from embedft.heads.fit import fit_logistic
 
@@ -129,16 +129,6 @@ def test_each_distinct_text_is_encoded_once_and_few_are(asked):
     assert asked.encoded <= 25 * asked.count
 
 
-def test_a_sample_is_bounded_and_does_not_depend_on_the_order():
-    texts = [f"text {number}" for number in range(500)]
-    drawn = {texts[row] for row in sampled(texts, 50)}
-    turned = texts[::-1]
-    assert len(drawn) == 50
-    assert {turned[row] for row in sampled(turned, 50)} == drawn
-    assert {texts[row] for row in sampled(texts, 50, seed=1)} != drawn
-    assert sampled(texts[:50], 50).tolist() == list(range(50))
-
-
 def test_a_sample_is_told(compared, encoder):
     pairs = read_general()
     assert (compared.count, compared.of) == (60, pairs.num_rows)
@@ -148,7 +138,7 @@ def test_a_sample_is_told(compared, encoder):
 def test_the_second_text_of_a_pair_is_stressed_alone(compared, encoder):
     pairs = read_general()
     left, right = pairs["sentence1"].to_pylist(), pairs["sentence2"].to_pylist()
-    pairs = pairs.take(sampled([f"{one}\n{other}" for one, other in zip(left, right, strict=True)], 60))
+    pairs = pairs.take(drawn_by_hash([f"{one}\n{other}" for one, other in zip(left, right, strict=True)], 60))
     assert compared.score == pytest.approx(evaluate_similarity(encoder, pairs, data="").metrics["pearson"], abs=1e-6)
     new = pa.array([BY_NAME["cut end"](text, 0.5) for text in pairs["sentence2"].to_pylist()])
     at = pairs.schema.get_field_index("sentence2")

@@ -11,13 +11,12 @@ import numpy.typing as npt
 
 from embedft.data import RetrievalData
 from embedft.errors import DataError
+from embedft.evaluation.sampling import same_in_meaning
 from embedft.evaluation.vectors import require_finite
 from embedft.index.exact import Floats
 
 Rows = npt.NDArray[np.int64]
 
-# Of scored pairs, those above count as belonging together: 4 of 5, as in SimCSE (Gao et al. 2021, section 5).
-SAME_MEANING = 0.8
 DOCUMENT, QUERY, TEXT, NO_LABEL = "document", "query", "text", "no label"
 
 
@@ -94,7 +93,7 @@ def _of_pairs(pairs: Sequence[tuple[str, str]], scores: npt.NDArray[np.float64],
     texts = [""] * len(vectors)
     for (left, right), (first, second) in zip(pairs, rows.tolist(), strict=True):
         texts[first], texts[second] = left, right
-    return Cloud(vectors, texts, [TEXT] * len(texts), np.arange(len(texts)), rows[scores > SAME_MEANING])
+    return Cloud(vectors, texts, [TEXT] * len(texts), np.arange(len(texts)), rows[same_in_meaning(scores)])
 
 
 def _of_labels(texts: Sequence[str], labels: npt.NDArray[np.bool_], classes: Sequence[str], vectors: Floats) -> Cloud:

@@ -7,7 +7,6 @@ dimensions in fp32, on the same queries or pairs (`kept`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from embedft.evaluation.ladder.kept import Kept, kept_correlations, kept_means
 from embedft.evaluation.ladder.storages import BATCH, FACTOR, STORAGES, Stored, cosines_of, seconds_of, truncated
 from embedft.evaluation.metrics import parse_metrics
 from embedft.evaluation.ranking import Ranking
+from embedft.evaluation.sampling import drawn_by_hash
 from embedft.evaluation.significance import Kind
 from embedft.evaluation.similarity import check_statistics
 from embedft.evaluation.vectors import require_finite
@@ -35,10 +35,8 @@ Rung = tuple[int, str]
 
 DIMS = (768, 512, 384, 256, 192, 128, 96, 64)
 SHARE = 0.99
-# Queries or pairs that are scored, at most: more only take longer.
-MOST = 2000
-# By fewer none is recommended: their resamples vary too little for the bound to hold.
-FEWEST = 50
+# Queries or pairs that are scored, at most: more take longer, and 99 % of an nDCG of 0.2 can be shown by so many.
+MOST = 4000
 # Rounds of timing; each times every rung once.
 ROUNDS = 3
 # Kinds of `embedft index build` that keep the codes of a storage without rescoring, and rescore them.
@@ -99,19 +97,20 @@ def ladder(
     """The ladder of retrieval, for JSON.
 
     Keys: metric, unit, count (of queries), documents, threads and batch of the timing, rescored (candidates, as a
-    multiple of the hits), share, rows, cheapest (a row, or None), reading (sentences). Rows, the whole first:
+    multiple of the hits), share, needed (about how many queries show that a rung keeps this share, if it loses nothing
+    on any; None of a share of 1), rows, cheapest (a row, or None), reading (sentences). Rows, the whole first:
 
         dim, storage, kind         kind of `embedft index build` with such codes, or None
         score, ci_low, ci_high     mean over the queries, 95 % interval
         difference, difference_ci_low, difference_ci_high      to the whole, paired
-        share, share_low           of the whole; lower bound that holds for all rungs at once
+        share, share_low           of the whole; lower bound that holds for all rungs at once (`kept`)
         mb_per_million             megabytes (10^6 bytes) in memory for a million documents
         disk_mb_per_million        that rescoring reads from the disk, beside them
         qps                        queries a second on these documents, median
         matryoshka_trained         whether the model was trained for these dimensions; None if that is not known
 
     Up to `MOST` queries are judged, drawn by a hash of their ids. The cheapest rung takes the least memory, then disk,
-    then time, of those whose ``share_low`` reaches ``share``.
+    then time, of those whose ``share_low`` reaches ``share``; None where so few queries show that of no rung.
 
     Memory: the documents three times, and the codes of one number of dimensions.
 
@@ -126,7 +125,7 @@ def ladder(
         share: of the quality that is to be kept, in (0, 1].
         trained_dims: that the model was trained for (``training.matryoshka``); None if that is not known.
         rounds: of timing.
-        seed: of the resamples.
+        seed: of the sample and the resamples.
 
     Raises:
         ConfigError: an unknown metric, dimensions that the vectors do not have, a share that is none.
@@ -134,7 +133,7 @@ def ladder(
     """
     [judge_by] = parse_metrics([metric])
     steps = _dims(documents, queries, dims, share)
-    kept = _drawn(query_ids)
+    kept = drawn_by_hash(query_ids, MOST, seed)
     queries, query_ids = queries[kept], [query_ids[row] for row in kept]
     qrels = qrels.filter(pc.is_in(qrels["query_id"], value_set=pa.array(query_ids, pa.string())))
     order = np.argsort(np.array(document_ids, dtype=object), kind="stable")
@@ -153,7 +152,7 @@ def ladder(
     batch = min(BATCH, len(queries))
     rows_of = _rows(rungs, kept_scores, trained_dims, {rung: batch / float(np.median(seconds[rung])) for rung in rungs})
     about = {"documents": len(documents), "threads": threads(), "batch": batch, "rescored": FACTOR}
-    return _answer(metric, "queries", len(queries), rows_of, share, about)
+    return _answer(metric, "queries", kept_scores, rows_of, share, about)
 
 
 def similarity_ladder(
@@ -186,14 +185,13 @@ def similarity_ladder(
     """
     check_statistics([metric])
     steps = _dims(texts, texts, dims, share)
-    if len(pairs) > MOST:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(pairs), MOST, replace=False))
-        pairs, scores = pairs[drawn], scores[drawn]
+    drawn = drawn_by_hash([f"{left} {right}" for left, right in pairs.tolist()], MOST, seed)
+    pairs, scores = pairs[drawn], scores[drawn]
     rungs = [(dim, storage.name) for dim in steps for storage in STORAGES.values() if not storage.rescored]
     cosines = [cosines_of(STORAGES[name], truncated(texts, dim), pairs) for dim, name in rungs]
-    rows = _rows(rungs, kept_correlations(np.array(cosines), scores, cast(Kind, metric), seed=seed), trained_dims, {})
+    kept = kept_correlations(np.array(cosines), scores, cast(Kind, metric), seed=seed)
     about = {"documents": len(texts), "threads": None, "batch": None, "rescored": None}
-    return _answer(metric, "pairs", len(pairs), rows, share, about)
+    return _answer(metric, "pairs", kept, _rows(rungs, kept, trained_dims, {}), share, about)
 
 
 def _dims(documents: Floats, queries: Floats, dims: Sequence[int] | None, share: float) -> list[int]:
@@ -214,12 +212,6 @@ def _dims(documents: Floats, queries: Floats, dims: Sequence[int] | None, share:
     if wrong:
         raise ConfigError(f"the vectors have {whole} dimensions; {wrong[0]} were asked for.", hint=f"use 1 to {whole}.")
     return [whole, *sorted(set(dims) - {whole}, reverse=True)]
-
-
-def _drawn(ids: Sequence[str]) -> list[int]:
-    """Rows of up to `MOST` ids, the same ones whatever else stands beside them, in the order given."""
-    order = sorted(range(len(ids)), key=lambda row: hashlib.blake2b(ids[row].encode(), digest_size=8).digest())
-    return sorted(order[:MOST])
 
 
 def _climb(documents: Floats, queries: Floats, steps: list[int], turn: int) -> Iterator[tuple[Rung, Stored, Floats]]:
@@ -248,13 +240,20 @@ def _rows(
 
 
 def _answer(
-    metric: str, unit: str, count: int, rows: list[dict[str, Any]], share: float, about: dict[str, Any]
+    metric: str, unit: str, kept: Kept, rows: list[dict[str, Any]], share: float, about: dict[str, Any]
 ) -> dict[str, Any]:
-    keeping = [row for row in rows if row["share_low"] is not None and row["share_low"] >= share]
-    enough = count >= FEWEST and keeping
-    cheapest = min(keeping, key=lambda row: (_size(row), -(row["qps"] or 0))) if enough else None
-    answer = {"metric": metric, "unit": unit, "count": count, **about, "rows": rows, "share": share}
+    needed = kept.needed(share) if share < 1 else None
+    answer = {"metric": metric, "unit": unit, "count": kept.count, **about, "rows": rows, "share": share}
+    answer["needed"] = needed
+    enough = needed is None or kept.count >= needed
+    cheapest = _smallest(rows, "share_low", share) if enough else None
     return answer | {"cheapest": cheapest, "reading": _reading(answer, cheapest)}
+
+
+def _smallest(rows: list[dict[str, Any]], name: str, share: float) -> dict[str, Any] | None:
+    """The cheapest row whose ``name``, share or share_low, reaches the share; None where the whole scores nothing."""
+    keeping = [row for row in rows if row[name] is not None and row[name] >= share]
+    return min(keeping, key=lambda row: (_size(row), -(row["qps"] or 0)), default=None)
 
 
 def _size(row: dict[str, Any]) -> tuple[float, float]:
@@ -265,10 +264,10 @@ def _reading(answer: dict[str, Any], cheapest: dict[str, Any] | None) -> str:
     """What the ladder says, in a sentence or two."""
     rows, metric, judged = answer["rows"], answer["metric"], f"{answer['count']:,} {answer['unit']}"
     whole, share = rows[0], _percent(answer["share"])
-    if answer["count"] < FEWEST:
-        return f"{judged} are too few to tell which storage keeps {share} of {metric}: it takes {FEWEST}."
-    if cheapest is None:
+    if whole["share"] is None:
         return f"{metric} of the whole vectors is {whole['score']:.3f}: there is nothing to keep a share of."
+    if cheapest is None:
+        return _too_few(answer, judged, share)
     if cheapest is whole:
         return f"No smaller storage than whole vectors in fp32 is shown to keep {share} of {metric} on {judged}."
     disk = cheapest["disk_mb_per_million"]
@@ -279,6 +278,19 @@ def _reading(answer: dict[str, Any], cheapest: dict[str, Any] | None) -> str:
         f"It keeps {_percent(cheapest['share'])} (at least {_percent(cheapest['share_low'])}), in "
         f"{cheapest['mb_per_million']:,.0f} MB a million documents instead of {whole['mb_per_million']:,.0f} "
         f"({whole['mb_per_million'] / cheapest['mb_per_million']:.3g} times less){beside}.{how}"
+    )
+
+
+def _too_few(answer: dict[str, Any], judged: str, share: str) -> str:
+    """Why nothing is named, and what would be, if nothing were lost but what these queries show."""
+    found = _smallest(answer["rows"], "share", answer["share"])
+    seen = ""
+    if found is not None and found is not answer["rows"][0]:
+        low = f"at least {_percent(max(found['share_low'], 0))} is all that they show"
+        seen = f" On these, {_named(found)} keep {_percent(found['share'])}, but {low}."
+    return (
+        f"{judged} are too few to show that a smaller storage keeps {share} of {answer['metric']}: "
+        f"it takes about {answer['needed']:,}, even if none of them loses anything.{seen}"
     )
 
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 from embedft.data.thesaurus import Thesaurus
 from embedft.encoder import Encoder
 from embedft.evaluation.classification import ClassificationEvaluation, Classifier, decided, evaluate_classification
-from embedft.evaluation.stress.conditions import MOST, Condition, Pool, Prompts, Rows, conditions_of, sampled
+from embedft.evaluation.sampling import drawn_by_hash
+from embedft.evaluation.stress.conditions import MOST, Condition, Pool, Prompts, Rows, conditions_of
 from embedft.evaluation.stress.contrast import nearness, negations_of
 from embedft.evaluation.stress.table import Outcome, StressTable, stress_table
 from embedft.evaluation.tally import LOWER_IS_BETTER
@@ -52,7 +53,7 @@ def stress_classification(
     """
     known = np.array([bool(set(row) & set(head.classes)) for row in texts["labels"].to_pylist()], bool)
     inside = texts.filter(known) if known.any() else texts
-    drawn = inside.take(sampled(inside["text"].to_pylist(), most, seed))
+    drawn = inside.take(drawn_by_hash(inside["text"].to_pylist(), most, seed))
     judged = evaluate_classification(
         encoder, head, drawn, data=data, split=split, metrics=[metric], show_progress=show_progress
     )

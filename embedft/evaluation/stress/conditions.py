@@ -6,7 +6,6 @@ leaves a text as it is, its row is that of the text itself, so that it cannot di
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,16 +80,6 @@ class Prompts:
 
     own: str
     other: str
-
-
-def sampled(texts: Sequence[str], most: int, seed: int = 0) -> Rows:
-    """Which of the texts are taken: all, or ``most`` drawn by a hash of each text; ascending."""
-
-    def draw(row: int) -> bytes:
-        return hashlib.blake2b(f"{seed} {texts[row]}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-    rows = sorted(range(len(texts)), key=draw)[:most] if len(texts) > most else range(len(texts))
-    return np.array(sorted(rows), np.int64)
 
 
 def conditions_of(

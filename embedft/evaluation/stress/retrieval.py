@@ -14,7 +14,8 @@ from embedft.evaluation.judgments import Judgments
 from embedft.evaluation.metrics import parse_metrics
 from embedft.evaluation.ranking import Ranking, rank
 from embedft.evaluation.retrieval import score_ranking
-from embedft.evaluation.stress.conditions import MOST, Condition, Pool, Prompts, Rows, Vectors, conditions_of, sampled
+from embedft.evaluation.sampling import drawn_by_hash
+from embedft.evaluation.stress.conditions import MOST, Condition, Pool, Prompts, Rows, Vectors, conditions_of
 from embedft.evaluation.stress.contrast import nearness, negations_of
 from embedft.evaluation.stress.table import Outcome, StressTable, stress_table
 
@@ -54,7 +55,7 @@ def stress_retrieval(
     every_id, every_text = data.judged_queries(split)
     if not every_id:
         raise DataError(f"{data.path}: no query of split {split!r} has a relevant document.", hint="check the grades.")
-    drawn = sampled(every_text, most, seed)
+    drawn = drawn_by_hash(every_text, most, seed)
     ids, texts = [every_id[row] for row in drawn], [every_text[row] for row in drawn]
     documents = _of_corpus(documents, encoder, data, show_progress=show_progress)
     prompts = Prompts(encoder.prompts["query"], encoder.prompts["document"])

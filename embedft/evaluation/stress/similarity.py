@@ -10,15 +10,13 @@ import pyarrow as pa
 from embedft.data.near import normalised
 from embedft.data.thesaurus import Thesaurus
 from embedft.encoder import Encoder
+from embedft.evaluation.sampling import SAME_MEANING, drawn_by_hash, same_in_meaning
 from embedft.evaluation.similarity import SimilarityEvaluation, evaluate_similarity
-from embedft.evaluation.stress.conditions import MOST, Condition, Pool, Prompts, Rows, conditions_of, sampled
+from embedft.evaluation.stress.conditions import MOST, Condition, Pool, Prompts, Rows, conditions_of
 from embedft.evaluation.stress.contrast import Nearness, cosines
 from embedft.evaluation.stress.negation import negated
 from embedft.evaluation.stress.table import Outcome, StressTable, stress_table
 from embedft.evaluation.stress.wording import looks_english
-
-# From this score on (of 0..1; 4 of STS' 5) two sentences say the same but for details.
-PARAPHRASE = 0.8
 
 
 def stress_similarity(
@@ -38,7 +36,7 @@ def stress_similarity(
     One side alone changes, as a clean text meets a noisy one in use; were both changed alike, cosines would rise with
     what was added to both. The prompt is another matter: it changes on both sides.
 
-    The contrast of negation takes the pairs of a score from `PARAPHRASE` up: is a text nearer to its negation than to
+    The contrast of negation takes the pairs that are `same_in_meaning`: is a text nearer to its negation than to
     the text that people say means the same?
 
     Args:
@@ -58,7 +56,7 @@ def stress_similarity(
     """
     sides = zip(pairs["sentence1"].to_pylist(), pairs["sentence2"].to_pylist(), strict=True)
     joined = [f"{left}\n{right}" for left, right in sides]
-    drawn = pairs.take(sampled(joined, most, seed))
+    drawn = pairs.take(drawn_by_hash(joined, most, seed))
     judged = evaluate_similarity(encoder, drawn, data=data, split=split, metrics=[metric], show_progress=show_progress)
     left, right = [one for one, _ in judged.texts], [other for _, other in judged.texts]
     prompts = Prompts(encoder.prompts["document"], encoder.prompts["query"])
@@ -89,8 +87,8 @@ class _Contrast:
     def __init__(self, judged: SimilarityEvaluation, pool: Pool, prompt: str) -> None:
         found = [
             pair
-            for pair, score in zip(judged.texts, judged.scores.tolist(), strict=True)
-            if score >= PARAPHRASE and normalised(pair[0]) != normalised(pair[1])
+            for pair, same in zip(judged.texts, same_in_meaning(judged.scores).tolist(), strict=True)
+            if same and normalised(pair[0]) != normalised(pair[1])
         ]
         self.of = len(found)
         english = looks_english([text for pair in found for text in pair])
@@ -105,6 +103,6 @@ class _Contrast:
             of=self.of,
             cosines=cosines(vectors, self.own, self.negated),
             rivals=cosines(vectors, self.own, self.other),
-            rival=f"the text that people scored {PARAPHRASE:g} or more with it",
+            rival=f"the text that people scored {SAME_MEANING:g} or more with it",
             example=(self.pairs[0][0], negated(self.pairs[0][0])),
         )
