@@ -23,7 +23,7 @@ NAMES_WIDTH, METRIC_WIDTH = 25, 16
 def write_pages(folder: Path, *, card: bool = False) -> None:
     """Write ``report.html`` into a run or an evaluation and, with ``card``, the model's card into the run.
 
-    A fault of what they are made from is told in the log: the scores that they show stand already.
+    Whatever goes wrong is told in the log and ends nothing: the scores that they show stand already.
     """
     from embedft.reports.run import write_report
 
@@ -41,6 +41,14 @@ def _try(name: str, write: Callable[[Path], object], folder: Path) -> None:
         write(folder)
     except EmbedftError as error:
         logger.warning("%s: left out: %s", name, error.message)
+    except OSError as error:
+        logger.warning("%s: left out: it cannot be written: %s. 'embedft report %s' tries again.", name, error, folder)
+    except Exception as error:  # a fault of ours, which must not end a training that has succeeded
+        logger.warning(
+            "%s: left out, by a fault of embedft (%s: %s); the scores stand. Please report it.",
+            name, type(error).__name__, error,
+        )  # fmt: skip
+        logger.debug("where it happened:", exc_info=True)
 
 
 def print_analysis(analysis: dict[str, Any]) -> None:
@@ -133,7 +141,7 @@ def print_several(several: Several) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from embedft.evaluation.tables import DIFFERENCE_HEAD, difference_rows, heading_of, legend_of
+    from embedft.evaluation.tables import DIFFERENCE_HEAD, difference_rows, heading_of
 
     out = console()
     out.print(heading_of(several), soft_wrap=True, markup=False)
@@ -148,7 +156,7 @@ def print_several(several: Several) -> None:
         cells = [_cell(system["metrics"][metric]) for metric in several.metrics]
         table.add_row(system["letter"], escape(system["name"]), *cells)
     out.print(table)
-    out.print(legend_of(several), soft_wrap=True, markup=False)
+    out.print(several.legend, soft_wrap=True, markup=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(DIFFERENCE_HEAD):
         last = place == len(DIFFERENCE_HEAD) - 1

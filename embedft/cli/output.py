@@ -22,8 +22,15 @@ WIDE = 106
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """One JSON object on one line; null where a number is none or infinite."""
+    try:
+        shown = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # Few answers have such a number, and most commands start faster without the evaluation.
+        from embedft.evaluation.evaluation import without_nan
+
+        shown = json.dumps(without_nan(value), ensure_ascii=False, allow_nan=False)
+    click.echo(shown)
 
 
 def console() -> Console:
@@ -50,9 +57,14 @@ def print_evaluation(evaluation: Evaluation, intervals: Mapping[str, Sequence[fl
 
 
 def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: dict[str, Comparison]) -> None:
-    """One row a metric: both scores, the difference with its interval, the p-value, wins/losses/ties, the verdict."""
+    """One row a metric: both scores, the difference with its interval, the p-value, wins/losses/ties, the verdict.
+
+    Below it stands what the verdicts stand on.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from embedft.evaluation.comparison import p_text, rule_text
 
     out = console()
     wide = out.width >= WIDE
@@ -68,7 +80,7 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
             f"{against.metrics[name]:.4f}",
             f"{evaluation.metrics[name]:.4f}",
             f"{value.difference:+.3f}  {value.ci_low:+.3f} .. {value.ci_high:+.3f}",
-            f"{value.p_value:.4f}" if value.p_value >= 0.0002 else "<0.0002",
+            p_text(value.p_value),
             *([f"{value.wins}/{value.losses}/{value.ties}"] if wide else []),
             f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",
         )
@@ -78,6 +90,8 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
         markup=False,
     )
     out.print(table)
+    if len(comparison) > 1:
+        out.print(rule_text(comparison), soft_wrap=True, markup=False)
 
 
 def _judged_on(evaluation: Evaluation) -> str:

@@ -213,6 +213,7 @@ def _print_final(result: TuneResult) -> None:
     from rich.table import Table
 
     from embedft.cli.output import VERDICT_STYLES, console
+    from embedft.evaluation.comparison import p_text, rule_text
 
     final = result.final
     if final is None:
@@ -227,7 +228,7 @@ def _print_final(result: TuneResult) -> None:
             f"{final['against']['metrics'][name]:.4f}",
             f"{final['metrics'][name]:.4f}",
             f"{value['difference']:+.3f}  {value['ci_low']:+.3f} .. {value['ci_high']:+.3f}",
-            f"{value['p_value']:.4f}" if value["p_value"] >= 0.0002 else "<0.0002",
+            p_text(value["p_value"]),
             f"[{VERDICT_STYLES[value['verdict']]}]{value['verdict']}[/]",
         )
     out = console()
@@ -238,3 +239,5 @@ def _print_final(result: TuneResult) -> None:
         soft_wrap=True,
     )
     out.print(table)
+    if len(final["comparison"]) > 1:
+        out.print(rule_text(final["comparison"]), soft_wrap=True, markup=False)

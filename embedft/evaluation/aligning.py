@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.errors import DataError
-from embedft.evaluation.classification import ClassificationEvaluation
+from embedft.evaluation.classification import ClassificationEvaluation, OutOfScope
 from embedft.evaluation.evaluation import Evaluation
 from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation
@@ -53,23 +53,27 @@ def differences(names: Sequence[str], evaluations: Sequence[Evaluation], *, metr
 def aligned(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """The same evaluations, of the rows that all of them judged, in the order of the first.
 
+    Texts out of scope are rows of their own; if there are some but none that all judged, they are left out.
+
     Raises:
         DataError: there is no such row.
     """
-    keys = [_keys(evaluation) for evaluation in evaluations]
-    shared = set(keys[0]).intersection(*keys[1:])
-    if not shared:
+    rows = _shared_rows([_keys(evaluation) for evaluation in evaluations])
+    if not len(rows[0]):
         raise DataError(
             f"the evaluations have none of their {evaluations[0].unit} in common.", hint="evaluate on the same data."
         )
-    order = [key for key in keys[0] if key in shared]
-    found = []
-    for evaluation, own in zip(evaluations, keys, strict=True):
-        place = {key: row for row, key in enumerate(own)}
-        rows = np.fromiter((place[key] for key in order), np.int64, len(order))
-        same = len(order) == len(own) and bool((rows == np.arange(len(own))).all())
-        found.append(evaluation if same else TAKE[evaluation.task](evaluation, rows))
-    return [_with_classes_of(found[0], each) for each in found]
+    found = [
+        each if _is_all(own, each.count) else TAKE[each.task](each, own)
+        for each, own in zip(evaluations, rows, strict=True)
+    ]
+    return _with_shared_outside([_with_classes_of(found[0], each) for each in found])
+
+
+def outside_counts(evaluations: Sequence[Evaluation]) -> list[int]:
+    """How many texts out of scope each judged; empty if not all judged some."""
+    found = _outside(evaluations)
+    return [len(each.texts) for each in found] if len(found) == len(evaluations) else []
 
 
 def limited(evaluation: Evaluation, metrics: Sequence[str]) -> Evaluation:
@@ -88,6 +92,19 @@ def _data(evaluation: Evaluation) -> str:
     return f"{evaluation.data} (sha256 {digest[:SHORT]}...)" if digest else f"{evaluation.data} (sha256 not known)"
 
 
+def _shared_rows(keys: Sequence[Sequence[Hashable]]) -> list[Rows]:
+    """For each list of distinct keys where it has those that all have, in the order of the first list."""
+    shared = set(keys[0]).intersection(*keys[1:])
+    order = [key for key in keys[0] if key in shared]
+    places = [{key: row for row, key in enumerate(own)} for own in keys]
+    return [np.fromiter((place[key] for key in order), np.int64, len(order)) for place in places]
+
+
+def _is_all(rows: Rows, count: int) -> bool:
+    """Whether these are all rows, in their order."""
+    return np.array_equal(rows, np.arange(count))
+
+
 def _keys(evaluation: Any) -> list[Hashable]:
     """What each row is known by; of equal rows the first, the second, and so on."""
     if isinstance(evaluation, RetrievalEvaluation):
@@ -97,6 +114,10 @@ def _keys(evaluation: Any) -> list[Hashable]:
     else:
         labels = [tuple(sorted(evaluation.names_of(row))) for row in evaluation.labels]
         rows = list(zip(evaluation.texts, labels, strict=True))
+    return _distinct(rows)
+
+
+def _distinct(rows: Sequence[Hashable]) -> list[Hashable]:
     seen: Counter[Hashable] = Counter()
     keys: list[Hashable] = []
     for row in rows:
@@ -144,6 +165,35 @@ TAKE: dict[str, Callable[[Any, Rows], Evaluation]] = {
     "similarity": _take_pairs,
     "classification": _take_texts,
 }
+
+
+def _outside(evaluations: Sequence[Evaluation]) -> list[OutOfScope]:
+    found = [each.out_of_scope for each in evaluations if isinstance(each, ClassificationEvaluation)]
+    return [each for each in found if each is not None]
+
+
+def _with_shared_outside(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """The same evaluations with the texts out of scope that all judged, if all judged some."""
+    outside = _outside(evaluations)
+    if len(outside) < len(evaluations):
+        return evaluations
+    rows = _shared_rows([_distinct(each.rows) for each in outside])
+    judged = zip(cast(Any, evaluations), outside, rows, strict=True)
+    return [
+        each if _is_all(own, len(other.texts)) else replace(each, out_of_scope=_taken(other, own))
+        for each, other, own in judged
+    ]
+
+
+def _taken(outside: OutOfScope, rows: Rows) -> OutOfScope | None:
+    if not len(rows):
+        return None
+    return OutOfScope(
+        [outside.texts[row] for row in rows.tolist()],
+        [outside.labels[row] for row in rows.tolist()],
+        outside.scores[rows],
+        outside.probabilities[rows],
+    )
 
 
 def _with_classes_of(first: Evaluation, evaluation: Evaluation) -> Evaluation:

@@ -90,6 +90,11 @@ class OutOfScope:
     scores: Floats
     probabilities: Floats
 
+    @property
+    def rows(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What each text is known by: itself and its labels, whose order does not count."""
+        return [(text, tuple(sorted(labels))) for text, labels in zip(self.texts, self.labels, strict=True)]
+
 
 @dataclass(frozen=True)
 class ClassificationEvaluation:
@@ -310,9 +315,11 @@ class ClassificationEvaluation:
         and calibration, where less is better, a smaller value is "better".
 
         Raises:
-            DataError: the two did not judge the same texts by the same classes.
+            DataError: the two did not judge the same texts, in and out of scope, by the same classes.
         """
+        outside, others = self.out_of_scope, against.out_of_scope
         same = self.texts == against.texts and self.classes == against.classes
+        same = same and (outside is None or others is None or outside.rows == others.rows)
         if not same or not np.array_equal(self.labels, against.labels):
             raise DataError(
                 f"{self.model} was scored on other texts or classes than {against.model}.",
@@ -433,7 +440,7 @@ def evaluate_classification(
         threshold=head.threshold,
         uncalibrated=expected_calibration_error(*_decisions(hot, decided(plain, head.several), plain, head.several)),
         out_of_scope=outside,
-        data_sha256=digest_of_texts(texts),
+        data_sha256=digest_of_texts(texts, out_of_scope),
         fingerprint=encoder.fingerprint,
         vectors=Vectors(vectors[first]) if keep_vectors else None,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.significance import (
+    ALPHA,
     MCNEMAR,
     MCNEMAR_MID,
     RANDOMIZATION,
@@ -27,8 +29,10 @@ from embedft.evaluation.significance import (
 )
 from embedft.evaluation.significance.effect import deviation_of, standardised
 
-ALPHA = 0.05
 Verdict = Literal["better", "no difference", "worse"]
+Name = TypeVar("Name", bound=Hashable)
+# The least that 10,000 random signs can tell apart from the next.
+SMALLEST_P = 0.0002
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,21 @@ class Comparison:
 
     Attributes:
         difference: of the two metrics; where these are means, the mean of (first - second) over the queries.
-        ci_low, ci_high: its 95 % paired-bootstrap interval. Where fewer than seven queries differ it is narrower than
-            it should be, whatever its kind; the verdict then stands on the test, which is exact there.
+        ci_low, ci_high: its 95 % paired-bootstrap interval. Where fewer than fifteen queries differ it is narrower
+            than it should be, whatever its kind, and much so with fewer than five (figures:
+            `embedft.evaluation.significance.intervals`); the verdict then stands on the test.
         p_value: two-sided, of ``test``.
         wins, losses, ties: queries on which the first scores higher, lower, the same.
         verdict: "better" or "worse" if p < 0.05 (the corrected one if there is one) and the interval excludes 0, else
             "no difference".
         effect_size: Cohen's d_z, the difference in standard deviations of the differences; None where nothing varies.
-        detectable: the smallest true difference that this many queries show with 80 % power at 5 %, given how much
-            these two systems differ query by query; None where nothing varies.
+        detectable: the smallest true difference that this many queries show with 80 % power, given how much these two
+            systems differ query by query; None where nothing varies. At 5 %, or, where several comparisons were
+            corrected, at 5 % divided by their number, which is the least that Holm asks of one of them.
         test: name of the test that ``p_value`` is of.
         tests: p-value of every test that was made, by its name.
-        p_adjusted: ``p_value`` corrected by Holm where several comparisons were made, else None.
+        p_adjusted: ``p_value`` corrected by Holm where several comparisons were made, else None: so of the metric that
+            counts, which is tested by itself.
     """
 
     difference: float
@@ -141,17 +148,51 @@ def compare_resampled(
     return _conclude(difference, (low, high), tests, _decided(gains), count, deviation, lower_is_better=lower_is_better)
 
 
-def corrected(comparisons: Mapping[str, Comparison]) -> dict[str, Comparison]:
-    """The same comparisons with ``p_adjusted`` by Holm over all of them, and the verdicts that stand after it.
+def corrected(comparisons: Mapping[Name, Comparison], *, alone: Name | None = None) -> dict[Name, Comparison]:
+    """The same comparisons with ``p_adjusted`` by Holm over all of them, and what can be said after it.
+
+    A difference that is no number is left as it is, and is none of those that are corrected.
 
     Args:
         comparisons: of any names; all that one looks at together.
+        alone: the one that was named beforehand as the one that counts: it is tested by itself, and left as it is.
     """
-    adjusted = holm([each.p_value for each in comparisons.values()])
-    return {
-        name: replace(each, p_adjusted=float(p), verdict=each.verdict if p < ALPHA else "no difference")
-        for (name, each), p in zip(comparisons.items(), adjusted, strict=True)
-    }
+    family = [name for name, each in comparisons.items() if name != alone and math.isfinite(each.difference)]
+    adjusted = holm([comparisons[name].p_value for name in family])
+    found = dict(comparisons)
+    for name, p in zip(family, adjusted, strict=True):
+        own = comparisons[name]
+        detectable = own.detectable
+        if detectable is not None:
+            at_once = detectable_difference(own.count, 1.0, alpha=ALPHA / len(family))
+            detectable *= at_once / detectable_difference(own.count, 1.0)
+        verdict: Verdict = own.verdict if p < ALPHA else "no difference"
+        found[name] = replace(own, p_adjusted=float(p), verdict=verdict, detectable=detectable)
+    return found
+
+
+def rule_text(comparisons: Mapping[str, Comparison | Mapping[str, Any]]) -> str:
+    """What the verdicts of two systems stand on, as a sentence.
+
+    Args:
+        comparisons: metric -> comparison, or what metrics.json has of it.
+    """
+    values = {name: each.as_dict() if isinstance(each, Comparison) else each for name, each in comparisons.items()}
+    alone = [name for name, each in values.items() if each.get("p_adjusted") is None]
+    others = len(values) - len(alone)
+    if len(alone) != 1 or others < 2:
+        return f"Verdicts: each metric by itself at p < {ALPHA}."
+    return f"Verdicts: {alone[0]} by itself at p < {ALPHA}, the other {others} metrics corrected together by Holm."
+
+
+def p_text(p_value: float) -> str:
+    """A p-value for a cell of a table: ``0.0310``, ``<0.0002``."""
+    return f"{p_value:.4f}" if p_value >= SMALLEST_P else f"<{SMALLEST_P}"
+
+
+def p_phrase(p_value: float) -> str:
+    """A p-value for a sentence: ``p = 0.0310``, ``p < 0.0002``."""
+    return f"p = {p_text(p_value)}" if p_value >= SMALLEST_P else f"p < {SMALLEST_P}"
 
 
 def verdict_of(p_value: float, low: float, high: float) -> Verdict:

@@ -26,10 +26,20 @@ def digest_of_pairs(pairs: pa.Table) -> str:
     return _digest((left, right, repr(float(score))) for left, right, score in zip(*columns, strict=True))
 
 
-def digest_of_texts(texts: pa.Table) -> str:
-    """SHA-256 of labelled texts, columns text and labels; the order of a text's labels does not count."""
-    rows = zip(texts["text"].to_pylist(), texts["labels"].to_pylist(), strict=True)
-    return _digest((text, *sorted(labels)) for text, labels in rows)
+def digest_of_texts(texts: pa.Table, out_of_scope: pa.Table | None = None) -> str:
+    """SHA-256 of labelled texts, columns text and labels; the order of a text's labels does not count.
+
+    Args:
+        texts: of the split.
+        out_of_scope: further texts that belong to no class.
+    """
+    own = _digest(_labelled_rows(texts))
+    return own if out_of_scope is None else _digest([(own, _digest(_labelled_rows(out_of_scope)))])
+
+
+def _labelled_rows(texts: pa.Table) -> Iterator[tuple[str, ...]]:
+    for text, labels in zip(texts["text"].to_pylist(), texts["labels"].to_pylist(), strict=True):
+        yield text, *sorted(labels)
 
 
 def _retrieval_rows(data: RetrievalData, split: str) -> Iterator[tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol, cast
 
-from embedft.evaluation.comparison import Comparison
+from embedft.evaluation.comparison import Comparison, corrected
 from embedft.evaluation.vectors import Vectors
 
 FORMAT = 1
@@ -77,17 +77,26 @@ class Evaluation(Protocol):
         ...
 
     def compare(self, against: Any) -> dict[str, Comparison]:
-        """Metric name -> how this model differs from another on the same data; DataError if it is not the same."""
+        """Metric name -> how this model differs from another on the same data, each as if it were the only one.
+
+        Raises:
+            DataError: the data is not the same.
+        """
         ...
 
 
 def compare(evaluation: Evaluation, against: Evaluation) -> dict[str, Comparison]:
     """Metric name -> how ``evaluation`` differs from ``against``.
 
+    The first metric, which is the task's or the one that was named first, is the one that counts: it is tested by
+    itself. The others are corrected together by Holm, for how often one looked: their ``p_adjusted``, and verdicts by
+    it.
+
     Raises:
         DataError: the two did not score the same, or have no metric in common.
     """
-    return evaluation.compare(against)
+    found = evaluation.compare(against)
+    return corrected(found, alone=next(iter(found), None))
 
 
 def heading(evaluation: Evaluation) -> dict[str, Any]:

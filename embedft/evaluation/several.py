@@ -1,30 +1,29 @@
 """Several systems beside each other: every pair compared in every metric, corrected for how often one looked.
 
 What is said of two systems by a paired test at 5 % is wrong once in twenty times; of five systems and six metrics there
-are sixty such pairs. Holm's correction over all of them keeps the chance of a single false alarm at 5 %.
+are sixty such pairs. Holm's correction over all of them keeps the chance of a single false alarm at 5 %. Of two systems
+the first metric is the one that counts: it is tested alone, and the others are corrected together, as in a run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 from embedft.errors import ConfigError, DataError
-from embedft.evaluation.aligning import ALLOW, aligned, differences, limited
-from embedft.evaluation.comparison import Comparison, Verdict, corrected
+from embedft.evaluation.aligning import ALLOW, aligned, differences, limited, outside_counts
+from embedft.evaluation.comparison import Comparison, Verdict, corrected, rule_text
 from embedft.evaluation.evaluation import FORMAT, Evaluation, without_nan
-from embedft.evaluation.significance import detectable_sentence
+from embedft.evaluation.significance import ALPHA, ROUNDING, detectable_sentence
 from embedft.evaluation.tally import LOWER_IS_BETTER
 
-# Those of which there is a superscript sign; there is none for q.
+# Those of which there is a superscript sign; there is none for q. Beyond them a digit follows: a2, b2.
 LETTERS = "abcdefghijklmnoprstuvwxyz"
 TURNED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "no difference": "no difference"}
-# Scores that differ by rounding alone are equal.
-ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Several:
         metrics: those that all systems have.
         baseline: number of the system that the others are measured by.
         comparisons: (system, other system, metric) -> the first against the second, the lower number first; corrected
-            by Holm over all of them. A metric that is no number for one of the two has none.
+            by Holm over all of them but ``alone``. A metric that is no number for one of the two has none.
+        alone: of two systems the metric that counts and is tested by itself; None of more.
         differs: what the systems were judged on differently, if that was allowed.
     """
 
@@ -46,12 +46,14 @@ class Several:
     metrics: tuple[str, ...]
     baseline: int
     comparisons: dict[tuple[int, int, str], Comparison]
+    alone: str | None = None
     differs: tuple[str, ...] = ()
 
     @property
     def letters(self) -> tuple[str, ...]:
         """What each system is called in the superscripts."""
-        return tuple(LETTERS[: len(self.names)])
+        rounds = [divmod(number, len(LETTERS)) for number in range(len(self.names))]
+        return tuple(f"{LETTERS[place]}{turn + 1 if turn else ''}" for turn, place in rounds)
 
     def score(self, system: int, metric: str) -> float:
         """The metric of a system."""
@@ -60,6 +62,11 @@ class Several:
     @cached_property
     def _scores(self) -> list[dict[str, float]]:
         return [evaluation.metrics for evaluation in self.evaluations]
+
+    @cached_property
+    def intervals(self) -> list[dict[str, tuple[float, float]]]:
+        """Metric -> 95 % interval, of each system; of pairs and texts they take seconds."""
+        return [evaluation.intervals() for evaluation in self.evaluations]
 
     def best(self, metric: str) -> list[int]:
         """The systems with the best score: several if they are equal, none if no score is a number."""
@@ -81,7 +88,7 @@ class Several:
         return [other for other, comparison in found if comparison is not None and comparison.verdict == "better"]
 
     def detectable(self, metric: str) -> float | None:
-        """The smallest difference from the baseline that would show for every system, with 80 % power at 5 %."""
+        """The smallest difference from the baseline that would show for every system, with 80 % power after Holm."""
         found = [self.compared(system, self.baseline, metric) for system in self.others]
         sizes = [comparison.detectable for comparison in found if comparison is not None]
         known = [size for size in sizes if size is not None]
@@ -95,13 +102,36 @@ class Several:
     def reading(self, metric: str) -> str:
         """What this many queries could show in a metric, as a sentence."""
         first = self.evaluations[0]
-        return f"{metric}: {detectable_sentence(self.detectable(metric), first.count, unit=first.unit)}"
+        found = self.compared(self.others[0], self.baseline, metric) if len(self.others) == 1 else None
+        said = detectable_sentence(
+            self.detectable(metric),
+            first.count,
+            unit=first.unit,
+            difference=found.difference if found is not None else None,
+            tests=1 if metric == self.alone else self._corrected,
+        )
+        return f"{metric}: {said}"
+
+    @property
+    def _corrected(self) -> int:
+        """How many comparisons Holm's correction is over."""
+        return len(self.comparisons) - (self.alone is not None)
+
+    @property
+    def legend(self) -> str:
+        """What the letters mean, and what verdicts stand on, as a sentence or two."""
+        means = "Letters, of the first column: the systems that a row is better than"
+        if self.alone is not None:
+            return f"{means}. {rule_text({name: each for (_, _, name), each in self.comparisons.items()})}"
+        return f"{means}, p < {ALPHA} after Holm's correction over all {self._corrected} comparisons."
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: what was compared, ``systems`` with their scores, ``comparisons`` of all pairs, ``detectable``.
 
-        A system has name, letter, model, fingerprint, and ``metrics``: name -> score, ci_low, ci_high, best,
-        better_than (letters). A comparison has system, against, metric, and what `Comparison` has.
+        ``correction`` is Holm's over all ``comparisons`` but those of the metric ``alone`` (null of more than two
+        systems), and ``legend`` says so. A system has name, letter, model, fingerprint, and ``metrics``: name -> score,
+        ci_low, ci_high, best, better_than (letters). A comparison has system, against, metric, and what `Comparison`
+        has.
         """
         first = self.evaluations[0]
         answer: dict[str, Any] = without_nan(
@@ -111,6 +141,8 @@ class Several:
                 "baseline": self.names[self.baseline],
                 "metrics": list(self.metrics),
                 "correction": "holm",
+                "alone": self.alone,
+                "legend": self.legend,
                 "compared": len(self.comparisons),
                 "differs": list(self.differs),
                 "systems": [self._system(system) for system in range(len(self.names))],
@@ -133,7 +165,7 @@ class Several:
 
     def _system(self, system: int) -> dict[str, Any]:
         evaluation = self.evaluations[system]
-        ends = evaluation.intervals()
+        ends = self.intervals[system]
         metrics = {}
         for metric in self.metrics:
             low, high = ends.get(metric, (math.nan, math.nan))
@@ -163,6 +195,8 @@ def compare_several(
 ) -> Several:
     """Every pair of systems compared in every metric, paired row by row, corrected by Holm over all of them.
 
+    Of two systems the first metric is tested alone, and the others are corrected together.
+
     Args:
         names: of the systems, distinct.
         evaluations: of each.
@@ -171,7 +205,7 @@ def compare_several(
         allow_different: compare what the systems share where data, splits or metrics differ.
 
     Raises:
-        ConfigError: fewer than two systems or too many, a name that stands twice, no such baseline, or a metric that a
+        ConfigError: fewer than two systems, a name that stands twice, no such baseline, or a metric that a
             system does not have.
         DataError: the systems were judged on different data, splits or metrics, and that is not allowed; or they share
             nothing.
@@ -184,23 +218,30 @@ def compare_several(
             f"{differs[0]}.", hint=f"evaluate both alike, or add {ALLOW} to compare what they have in common."
         )
     counts = [each.count for each in evaluations]
+    outside = outside_counts(evaluations)
     evaluations = aligned(evaluations)
     count, unit = evaluations[0].count, evaluations[0].unit
     if max(counts) > count:
         differs.append(f"the systems share {count:,} {unit}; they judged {' and '.join(f'{n:,}' for n in counts)}")
-    shared = metrics or [name for name in evaluations[0].metrics if all(name in each.metrics for each in evaluations)]
+    left = max(outside_counts(evaluations), default=0)
+    if max(outside, default=0) > left:
+        judged = " and ".join(f"{n:,}" for n in outside)
+        differs.append(f"the systems share {left:,} {unit} out of scope; they judged {judged}")
+    scores = [each.metrics for each in evaluations]
+    shared = [name for name in metrics or scores[0] if all(name in each for each in scores)]
     if not shared:
         raise DataError("the systems have no metric in common.", hint="evaluate them with the same metrics.")
     chosen = names.index(baseline) if baseline is not None else 0
-    found = _comparisons(evaluations, shared)
-    return Several(tuple(names), tuple(evaluations), tuple(shared), chosen, found, tuple(differs))
+    found = _comparisons(evaluations, shared, scores)
+    alone = shared[0] if len(names) == 2 and (0, 1, shared[0]) in found else None
+    found = corrected(found, alone=(0, 1, alone) if alone is not None else None)
+    return Several(tuple(names), tuple(evaluations), tuple(shared), chosen, found, alone, tuple(differs))
 
 
 def _check_names(names: Sequence[str], baseline: str | None) -> None:
-    if not 2 <= len(names) <= len(LETTERS):
+    if len(names) < 2:
         raise ConfigError(
-            f"{len(names)} {'system is' if len(names) == 1 else 'systems are'} named; a comparison needs two, and "
-            f"takes {len(LETTERS)} at most.",
+            f"{len(names)} {'system is' if len(names) == 1 else 'systems are'} named; a comparison needs two.",
             hint="name another one; --base adds the model that a run began from.",
         )
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
@@ -221,17 +262,20 @@ def _own(name: str, evaluation: Evaluation, metrics: Sequence[str]) -> list[str]
     return list(metrics) or there
 
 
-def _comparisons(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> dict[tuple[int, int, str], Comparison]:
+def _comparisons(
+    evaluations: Sequence[Evaluation], metrics: Sequence[str], scores: Sequence[Mapping[str, float]]
+) -> dict[tuple[int, int, str], Comparison]:
+    """Every pair as if alone."""
     found: dict[tuple[int, int, str], Comparison] = {}
     for one, two in combinations(range(len(evaluations)), 2):
         own, other = evaluations[one], evaluations[two]
         # Of no number nothing can be said; of the other metrics it can.
-        sound = [name for name in metrics if not math.isnan(own.metrics[name]) and not math.isnan(other.metrics[name])]
-        if sound:
-            pair = limited(own, sound).compare(limited(other, sound))
-            found |= {(one, two, name): pair[name] for name in metrics if name in pair}
-    by_name = {f"{one} {two} {name}": comparison for (one, two, name), comparison in found.items()}
-    return dict(zip(found, corrected(by_name).values(), strict=True))
+        sound = [name for name in metrics if not math.isnan(scores[one][name]) and not math.isnan(scores[two][name])]
+        if len(sound) < len(metrics):
+            own, other = limited(own, sound), limited(other, sound)
+        pair = own.compare(other) if sound else {}
+        found |= {(one, two, name): pair[name] for name in metrics if name in pair}
+    return found
 
 
 def _turned(comparison: Comparison) -> Comparison:

@@ -1,7 +1,7 @@
 """Systems beside each other as text: Markdown, LaTeX, CSV.
 
-Systems are rows and metrics are columns; the best score is bold, and superscript letters name the systems that a row is
-better than. A second table has the differences from the baseline.
+Systems are rows and metrics are columns; the best score is bold, and superscript letters, those of the first column,
+name the systems that a row is better than. A second table has the differences from the baseline.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from embedft.evaluation.comparison import Comparison
+from embedft.evaluation.comparison import Comparison, p_text
 from embedft.evaluation.several import LETTERS, Several
 
-SMALLEST_P = 0.0002
-SUPERSCRIPTS = dict(zip(LETTERS, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
+SUPERSCRIPTS = dict(zip(LETTERS + "0123456789", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}",
 }  # fmt: skip
+# What a spreadsheet takes for a formula, at the beginning of a cell (OWASP, CSV injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MARKDOWN = {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "*": "\\*", "_": "\\_", "`": "\\`", "[": "\\["}
-DIFFERENCE_HEAD = ("system", "metric", "difference", "95 % interval", "p (Holm)", "effect size", "verdict")
+DIFFERENCE_HEAD = ("system", "metric", "difference", "95 % interval", "p", "effect size", "verdict")
 
 
 def heading_of(several: Several) -> str:
@@ -35,27 +36,15 @@ def heading_of(several: Several) -> str:
     )
 
 
-def legend_of(several: Several) -> str:
-    """What the letters mean, as a sentence."""
-    count = len(several.comparisons)
-    over = f" after Holm's correction over all {count} comparisons" if count > 1 else ""
-    return f"Letters: the systems that a row is better than, p < 0.05{over}."
-
-
-def p_shown(p_value: float) -> str:
-    """A p-value for people."""
-    return f"{p_value:.4f}" if p_value >= SMALLEST_P else f"<{SMALLEST_P}"
-
-
 def difference_row(several: Several, system: int, metric: str, found: Comparison | None) -> tuple[str, ...]:
-    """The cells of `DIFFERENCE_HEAD`: a system against the baseline in one metric."""
+    """The cells of `DIFFERENCE_HEAD`: a system against the baseline in one metric; p is that of the verdict."""
     name = several.names[system]
     if found is None:
         return name, metric, "-", "-", "-", "-", "not compared"
     size = f"{found.effect_size:+.2f}" if found.effect_size is not None else "-"
     adjusted = found.p_adjusted if found.p_adjusted is not None else found.p_value
     ends = f"{found.ci_low:+.3f} .. {found.ci_high:+.3f}"
-    return name, metric, f"{found.difference:+.4f}", ends, p_shown(adjusted), size, found.verdict
+    return name, metric, f"{found.difference:+.4f}", ends, p_text(adjusted), size, found.verdict
 
 
 def difference_rows(several: Several) -> list[tuple[str, ...]]:
@@ -69,7 +58,7 @@ def difference_rows(several: Several) -> list[tuple[str, ...]]:
 
 def superscript(letters: Sequence[str]) -> str:
     """The letters as signs that stand high."""
-    return "".join(SUPERSCRIPTS[letter] for letter in letters)
+    return "".join(SUPERSCRIPTS[sign] for letter in letters for sign in letter)
 
 
 def score_shown(value: float) -> str:
@@ -101,7 +90,7 @@ def as_markdown(several: Several) -> str:
     lines = [
         *(escaped(heading_of(several)), ""),
         *(*table(("", "system", *several.metrics), scores, 2), ""),
-        *(escaped(legend_of(several)), ""),
+        *(escaped(several.legend), ""),
         *(*table(DIFFERENCE_HEAD, differences, 2), ""),
         escaped(several.reading(several.metrics[0])),
         *(f"\n**Note:** {escaped(each)}." for each in several.differs),
@@ -123,7 +112,7 @@ def as_latex(several: Several) -> str:
         for system, name in enumerate(several.names)
     ]
     notes = "".join(f" {each}." for each in several.differs)
-    caption = f"{heading_of(several)}. {legend_of(several)}{notes}"
+    caption = f"{heading_of(several)}. {several.legend}{notes}"
     differences = [tuple(map(_latex, row)) for row in difference_rows(several)]
     below = f"Differences from {several.names[several.baseline]}. {several.reading(several.metrics[0])}"
     return (
@@ -134,7 +123,14 @@ def as_latex(several: Several) -> str:
 
 
 def as_csv(several: Several) -> str:
-    """A row for each system and metric: the score with its interval, and the difference from the baseline."""
+    """A row for each system and metric: the score with its interval, and the difference from the baseline.
+
+    A name that a spreadsheet would take for a formula has an apostrophe before it.
+    """
+
+    def harmless(name: str) -> str:
+        return f"'{name}" if name.startswith(FORMULA) else name
+
     head = (
         "system", "letter", "metric", "score", "ci_low", "ci_high", "best", "better_than", "baseline", "difference",
         "difference_ci_low", "difference_ci_high", "p_value", "p_adjusted", "effect_size", "detectable", "verdict",
@@ -149,8 +145,8 @@ def as_csv(several: Several) -> str:
             compared = [getattr(found, name) if found is not None else None for name in names]
             score = (value["score"], value["ci_low"], value["ci_high"], str(value["best"]).lower())
             letters = " ".join(value["better_than"])
-            first = (system["name"], system["letter"], metric)
-            row: list[Any] = [*first, *score, letters, several.names[several.baseline], *compared]
+            first = (harmless(system["name"]), system["letter"], metric)
+            row: list[Any] = [*first, *score, letters, harmless(several.names[several.baseline]), *compared]
             writer.writerow(["" if field is None else field for field in row])
     return text.getvalue()
 
@@ -168,6 +164,12 @@ def _latex(text: str) -> str:
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
 
 
+def _latex_row(cells: Sequence[str]) -> str:
+    row = " & ".join(cells)
+    # Behind the end of a row LaTeX takes a star or a bracket for an option of it.
+    return rf"{'{}' if row.startswith(('*', '[')) else ''}{row} \\"
+
+
 def _latex_table(head: Sequence[str], rows: Sequence[Sequence[str]], columns: str, caption: str) -> str:
     lines = [
         r"\begin{table}",
@@ -175,9 +177,9 @@ def _latex_table(head: Sequence[str], rows: Sequence[Sequence[str]], columns: st
         rf"\caption{{{_latex(caption)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\hline",
-        rf"{' & '.join(map(_latex, head))} \\",
+        _latex_row([_latex(name) for name in head]),
         r"\hline",
-        *(rf"{' & '.join(row)} \\" for row in rows),
+        *map(_latex_row, rows),
         r"\hline",
         r"\end{tabular}",
         r"\end{table}",

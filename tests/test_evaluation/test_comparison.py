@@ -1,6 +1,7 @@
 """Verdicts: right on clear cases, silent on noise, the same for the same seed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,15 @@ from scipy import stats
 
 from embedft.errors import DataError
 from embedft.evaluation import bootstrap_interval, compare, compare_scores, randomization_p_value
-from embedft.evaluation.comparison import compare_answers, compare_resampled, corrected
+from embedft.evaluation.comparison import (
+    Comparison,
+    compare_answers,
+    compare_resampled,
+    corrected,
+    p_phrase,
+    p_text,
+    rule_text,
+)
 from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation
 
@@ -160,6 +169,55 @@ def test_correcting_many_comparisons_takes_verdicts_back():
     assert {each.verdict for each in after.values()} == {"no difference"}
     assert all(after[name].p_adjusted >= 12 * min(e.p_value for e in together.values()) - 1e-9 for name in after)
     assert all(after[name].p_value == together[name].p_value for name in after)
+
+
+def test_the_metric_that_counts_is_tested_alone_and_the_others_are_corrected():
+    drawn = np.random.default_rng(3).normal(0.012, 0.08, (6, 225))
+    found = {str(number): compare_scores(each, np.zeros(225)) for number, each in enumerate(drawn)}
+    after = corrected(found, alone="2")
+    assert after["2"] == found["2"]
+    rest = [name for name in found if name != "2"]
+    assert {name: after[name] for name in rest} == corrected({name: found[name] for name in rest})
+    assert min(after[name].p_adjusted for name in rest) == pytest.approx(5 * min(found[n].p_value for n in rest))
+    assert all(after[name].detectable > 1.2 * found[name].detectable for name in rest)
+    none = replace(found["0"], difference=float("nan"), p_value=1e-4)
+    with_none = corrected({**found, "none": none})
+    assert with_none["none"] == none and {name: with_none[name] for name in found} == corrected(found)
+
+
+def test_six_metrics_without_a_difference_ring_no_more_often_than_one():
+    """Metrics of one ranking go together (0.8 here): the first rings in 5 of 100 runs, and so do the others at most."""
+    rng, rung = np.random.default_rng(0), np.zeros(3)
+    for _ in range(300):
+        joint = rng.normal(0, 1, 225)
+        differences = np.sqrt(0.8) * joint + np.sqrt(0.2) * rng.normal(0, 1, (6, 225))
+        t = differences.mean(1) / differences.std(1, ddof=1) * 15
+        raw = {str(n): made(float(p)) for n, p in enumerate(stats.t.sf(np.abs(t), 224) * 2)}
+        after = corrected(raw, alone="0")
+        verdicts = [after[name].verdict != "no difference" for name in after]
+        rung += verdicts[0], any(verdicts[1:]), any(each.verdict != "no difference" for each in raw.values())
+    assert rung[0] <= 0.09 * 300 and rung[1] <= 0.08 * 300 < rung[2]
+
+
+def made(p_value):
+    verdict = "better" if p_value < 0.05 else "no difference"
+    return Comparison(0.1, 0.01, 0.2, p_value, 1, 0, 0, verdict)
+
+
+def test_a_sentence_says_what_the_verdicts_stand_on():
+    found = corrected({name: made(0.01) for name in ("ndcg@10", "mrr@10", "map@10")}, alone="ndcg@10")
+    said = "Verdicts: ndcg@10 by itself at p < 0.05, the other 2 metrics corrected together by Holm."
+    assert rule_text(found) == rule_text({name: each.as_dict() for name, each in found.items()}) == said
+    # A run of before that rule, and one metric.
+    assert rule_text({name: made(0.01) for name in "ab"}) == "Verdicts: each metric by itself at p < 0.05."
+
+
+@pytest.mark.parametrize(
+    ("p", "cell", "phrase"),
+    [(0.03101, "0.0310", "p = 0.0310"), (1e-4, "<0.0002", "p < 0.0002")],
+)
+def test_p_values_are_written_in_one_way(p, cell, phrase):
+    assert (p_text(p), p_phrase(p)) == (cell, phrase)
 
 
 def evaluation(query_ids, per_query):

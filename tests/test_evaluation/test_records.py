@@ -171,6 +171,9 @@ def test_the_digests_of_rows_do_not_depend_on_their_order_but_on_every_field():
     swapped = pa.table({"text": ["bc", "a"], "labels": [["z"], ["y", "x"]]})
     assert digest_of_texts(texts) == digest_of_texts(swapped)
     assert digest_of_texts(texts) != digest_of_texts(pa.table({"text": ["a", "b"], "labels": [["x", "y"], ["cz"]]}))
+    assert digest_of_texts(texts, swapped) == digest_of_texts(swapped, texts) != digest_of_texts(texts)
+    assert digest_of_texts(texts, texts[:1]) != digest_of_texts(texts, texts[1:])
+    assert digest_of_texts(texts[:1], texts[1:]) != digest_of_texts(texts[1:], texts[:1])
 
 
 def test_an_evaluation_says_by_which_encoder_and_of_what(retrieval, encoder, garden_data):

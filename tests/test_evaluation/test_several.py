@@ -5,13 +5,22 @@ import io
 import json
 import re
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pytest
 
 from embedft.errors import ConfigError, DataError
-from embedft.evaluation import ClassificationEvaluation, RetrievalEvaluation, SimilarityEvaluation, ranking_of_run
+from embedft.evaluation import (
+    ClassificationEvaluation,
+    RetrievalEvaluation,
+    SimilarityEvaluation,
+    compare,
+    ranking_of_run,
+)
+from embedft.evaluation.classification import OutOfScope
 from embedft.evaluation.several import compare_several
+from embedft.evaluation.significance import detectable_difference
 from embedft.evaluation.tables import as_csv, as_latex, as_markdown
 
 DIGEST = "a" * 64
@@ -52,6 +61,62 @@ def test_every_pair_is_compared_as_if_alone_and_corrected_over_all_of_them(three
         assert own.p_adjusted == pytest.approx(adjusted)
 
 
+def test_of_two_systems_the_first_metric_is_tested_alone_and_the_others_together():
+    names = ("recall@10", "ndcg@10", "mrr@10", "map@10")
+    own, other = judged("own", drawn(1, 0.04), metrics=names), judged("other", drawn(2), metrics=names)
+    found = compare_several(["own", "other"], [own, other])
+    assert found.alone == "recall@10" and found.compared(0, 1, "recall@10").p_adjusted is None
+    raw = [value.p_value for value in own.compare(other).values()]
+    adjusted = [found.compared(0, 1, name).p_adjusted for name in names[1:]]
+    assert min(adjusted) == pytest.approx(3 * min(raw[1:]))
+    # As train and evaluate say it.
+    assert compare(own, other) == {name: found.compared(0, 1, name) for name in names}
+    assert "recall@10 by itself at p < 0.05, the other 3 metrics corrected together by Holm." in found.legend
+    assert found.as_dict()["alone"] == "recall@10" and found.legend in as_markdown(found).replace("&lt;", "<")
+    named = compare_several(["own", "other"], [own, other], metrics=["mrr@10", "ndcg@10"])
+    assert named.alone == "mrr@10"
+    assert named.compared(0, 1, "ndcg@10").p_adjusted == named.compared(0, 1, "ndcg@10").p_value
+
+
+def test_what_could_be_seen_is_what_could_be_seen_after_the_correction(three):
+    found = compare_several(["low", "high", "twin"], three)
+    alone = three[0].compare(three[1])["ndcg@10"]
+    deviation = alone.difference / alone.effect_size
+    own = found.compared(0, 1, "ndcg@10").detectable
+    assert own == pytest.approx(detectable_difference(60, deviation, alpha=0.05 / 6))
+    assert own > 1.2 * alone.detectable
+    assert "80 % power at p < 0.05, corrected for 6 tests" in found.reading("ndcg@10")
+    pair = compare_several(["low", "high"], three[:2])
+    assert pair.compared(0, 1, "ndcg@10").detectable == alone.detectable
+    assert "corrected" not in pair.reading("ndcg@10")
+
+
+def test_intervals_and_tallies_are_made_once(monkeypatch):
+    asked = []
+    own = ClassificationEvaluation.intervals
+    monkeypatch.setattr(ClassificationEvaluation, "intervals", lambda each: asked.append(each.model) or own(each))
+    tallied = ClassificationEvaluation.tally.func
+    made = cached_property(lambda each: asked.append(f"tally of {each.model}") or tallied(each))
+    made.__set_name__(ClassificationEvaluation, "tally")
+    monkeypatch.setattr(ClassificationEvaluation, "tally", made)
+    names = ["a", "b", "c"]
+    found = compare_several(names, [labelled(name, seed) for seed, name in enumerate(names)])
+    tallies = len(asked)
+    for _ in range(2):
+        assert found.as_dict()["systems"][2]["name"] == "c"
+        as_csv(found)
+    assert asked[tallies:] == names
+    # Once as given, once with the metrics that are asked for, whatever the number of pairs and metrics.
+    assert tallies <= 2 * len(names)
+
+
+def test_there_may_be_more_systems_than_letters():
+    scores = drawn(1, count=6)
+    names = [f"system {number}" for number in range(27)]
+    found = compare_several(names, [judged(name, scores) for name in names], metrics=["ndcg@10"])
+    assert found.letters[23:] == ("y", "z", "a2", "b2") and len(set(found.letters)) == 27
+
+
 def test_the_superscripts_name_those_that_a_row_is_better_than(three):
     found = compare_several(["low", "high", "twin"], three)
     assert [found.better_than(system, "ndcg@10") for system in range(3)] == [[], [0, 2], []]
@@ -64,8 +129,8 @@ def test_identical_systems_are_no_difference_and_both_best(three):
     found = compare_several(["one", "two"], [three[0], three[2]])
     assert found.best("ndcg@10") == [0, 1]
     comparison = found.compared(0, 1, "ndcg@10")
-    assert (comparison.verdict, comparison.difference, comparison.p_adjusted) == ("no difference", 0, 1)
-    assert "is not known" in found.reading("ndcg@10")
+    assert (comparison.verdict, comparison.difference, comparison.p_value) == ("no difference", 0, 1)
+    assert "the systems answer alike" in found.reading("ndcg@10")
     for text in (as_markdown(found), as_latex(found), as_csv(found), json.dumps(found.as_dict(), allow_nan=False)):
         assert "nan" not in text.lower()
 
@@ -161,6 +226,39 @@ def test_heads_with_their_classes_in_another_order_are_compared_class_by_class()
     found = compare_several(["weak", "strong"], [labelled("weak", 1), labelled("strong", 9, ("c", "a", "b"))])
     assert found.evaluations[0].classes == found.evaluations[1].classes
     assert found.compared(1, 0, "accuracy").verdict == "better"
+
+
+def with_outside(evaluation, order, threshold=0.5, text="strange {}"):
+    """With 30 texts out of scope of which every other one is told as such, in this order."""
+    outside = OutOfScope(
+        [text.format(row) for row in order], [("b", "a") if row % 3 else ("a", "b") for row in order],
+        np.asarray(order) % 2 * 1.0, np.full((30, 3), 1 / 3),
+    )  # fmt: skip
+    return replace(evaluation, threshold=threshold, out_of_scope=outside)
+
+
+def test_texts_out_of_scope_are_paired_by_text_not_by_where_they_stand():
+    order = np.random.default_rng(4).permutation(30).tolist()
+    straight, mixed = with_outside(labelled("one", 1), list(range(30))), with_outside(labelled("two", 1), order)
+    found = compare_several(["one", "two"], [straight, mixed]).compared(0, 1, "oos_recall")
+    assert (found.wins, found.losses, found.ties) == (0, 0, 30)
+    with pytest.raises(DataError, match="other texts"):
+        straight.compare(mixed)
+
+
+def test_other_texts_out_of_scope_are_never_paired():
+    own = with_outside(labelled("own", 1), list(range(30)))
+    fewer = with_outside(labelled("fewer", 1), list(range(20, 50)))
+    found = compare_several(["own", "fewer"], [own, fewer])
+    assert found.compared(0, 1, "oos_recall").ties == 10
+    assert "share 10 texts out of scope; they judged 30 and 30" in found.differs[-1]
+    others = with_outside(labelled("others", 1), list(range(30)), text="foreign {}")
+    with pytest.raises(DataError, match="other texts"):
+        own.compare(others)
+    found = compare_several(["own", "others"], [own, others])
+    assert found.compared(0, 1, "oos_recall") is None and found.compared(0, 1, "accuracy") is not None
+    with pytest.raises(DataError, match="no metric in common"):
+        compare_several(["own", "others"], [own, others], metrics=["oos_recall"])
 
 
 def test_of_a_metric_of_which_less_is_better_the_lowest_is_best():

@@ -8,7 +8,7 @@ import pytest
 from conftest import GARDEN
 from labelled_texts import write
 
-from embedft import RunConfig, train
+from embedft import RunConfig, compare, train
 from embedft.errors import DataError
 from embedft.evaluation.analysis import PARTS, analyse, read_analysis
 from embedft.evaluation.records import read_record
@@ -43,7 +43,7 @@ def test_a_run_tells_errors_geometry_forgetting_and_cost(garden_run):
 def test_a_run_is_read_back_as_the_evaluations_that_it_returned(garden_run):
     record = read_record(garden_run.run)
     assert record.evaluation.metrics == garden_run.evaluation.metrics
-    assert record.evaluation.compare(record.against) == garden_run.comparison
+    assert compare(record.evaluation, record.against) == garden_run.comparison
     assert record.evaluation.vectors is garden_run.evaluation.vectors is garden_run.against.vectors is None
 
 
@@ -76,7 +76,8 @@ def test_a_run_of_scored_pairs_tells_its_worst_pairs(tmp_path):
     result = train(config(folder, "similarity", max_steps=2, batch_size=8, eval_every=2), tmp_path / "run")
     analysis = read_analysis(result.run)
     assert analysis["errors"]["worst"]
-    assert read_record(result.run).evaluation.compare(read_record(result.run).against) == result.comparison
+    record = read_record(result.run)
+    assert compare(record.evaluation, record.against) == result.comparison
 
 
 def test_a_new_run_in_the_place_of_an_old_one_begins_without_its_evidence(garden_run, tmp_path):

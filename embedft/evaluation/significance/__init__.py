@@ -8,11 +8,9 @@ from embedft.evaluation.significance.checks import ROUNDING, checked, paired_dif
 from embedft.evaluation.significance.checks import Floats as Scores
 from embedft.evaluation.significance.correction import holm
 from embedft.evaluation.significance.correlations import Kind, exchanged_correlations, resampled_correlations
-from embedft.evaluation.significance.effect import cohens_d, superiority
 from embedft.evaluation.significance.intervals import (
     bca_interval,
     bootstrap_interval,
-    jackknife_acceleration,
     mean_acceleration,
     percentile_interval,
     t_interval,
@@ -31,14 +29,16 @@ from embedft.evaluation.significance.paired import (
     williams_p_value,
 )
 from embedft.evaluation.significance.power import (
+    ALPHA,
     detectable_difference,
     detectable_sentence,
     power_of,
     queries_needed,
 )
-from embedft.evaluation.significance.resampling import BLOCK_CELLS, ROUNDS, bootstrap, exchanges, resampled_weights
+from embedft.evaluation.significance.resampling import BLOCK_CELLS, ROUNDS, exchanges, resampled_weights
 
 __all__ = [
+    "ALPHA",
     "BLOCK_CELLS",
     "MCNEMAR",
     "MCNEMAR_MID",
@@ -51,16 +51,13 @@ __all__ = [
     "Kind",
     "Scores",
     "bca_interval",
-    "bootstrap",
     "bootstrap_interval",
     "checked",
-    "cohens_d",
     "detectable_difference",
     "detectable_sentence",
     "exchanged_correlations",
     "exchanges",
     "holm",
-    "jackknife_acceleration",
     "mcnemar_p_value",
     "mean_acceleration",
     "paired_differences",
@@ -71,7 +68,6 @@ __all__ = [
     "resampled_correlations",
     "resampled_weights",
     "steiger_p_value",
-    "superiority",
     "t_interval",
     "t_test_p_value",
     "williams_p_value",

@@ -8,6 +8,7 @@ from the comparison at hand, so the answer holds for two systems that differ as 
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -34,43 +35,46 @@ def power_of(difference: float, deviation: float, count: int, *, alpha: float = 
     return _power(abs(difference) / deviation * math.sqrt(count), count, alpha)
 
 
-def detectable_difference(count: int, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest true difference that is found with this power.
+def detectable_difference(count: int, deviation: float, *, alpha: float = ALPHA) -> float:
+    """The smallest true difference that is found with a power of `POWER`.
 
     Args:
         count: queries, at least two.
         deviation: standard deviation of the differences of the queries, above 0.
-        alpha: false alarm rate.
-        power: chance to find it, above ``alpha``.
+        alpha: false alarm rate, below `POWER`.
 
     Raises:
         ConfigError: a number is out of its range.
     """
+    _check(deviation, alpha=alpha, count=count)
+    return deviation * _shift(count, alpha) / math.sqrt(count)
+
+
+@cache
+def _shift(count: int, alpha: float) -> float:
+    """How many standard errors from 0 a true mean is that is found with a power of `POWER`."""
     from scipy.optimize import brentq
 
-    _check(deviation, alpha=alpha, power=power, count=count)
     high = 1.0
-    while _power(high, count, alpha) < power:
+    while _power(high, count, alpha) < POWER:
         high *= 2
-    shift = float(brentq(lambda shift: _power(shift, count, alpha) - power, 0.0, high))
-    return deviation * shift / math.sqrt(count)
+    return float(brentq(lambda shift: _power(shift, count, alpha) - POWER, 0.0, high))
 
 
-def queries_needed(difference: float, deviation: float, *, alpha: float = ALPHA, power: float = POWER) -> int:
-    """The fewest queries with which a true difference is found with this power.
+def queries_needed(difference: float, deviation: float, *, alpha: float = ALPHA) -> int:
+    """The fewest queries with which a true difference is found with a power of `POWER`.
 
     Args:
         difference: true mean difference, not 0.
         deviation: standard deviation of the differences of the queries, above 0.
-        alpha: false alarm rate.
-        power: chance to find it, above ``alpha``.
+        alpha: false alarm rate, below `POWER`.
 
     Raises:
         ConfigError: a number is out of its range, or a billion queries were too few.
     """
-    _check(deviation, alpha=alpha, power=power)
+    _check(deviation, alpha=alpha)
     high = 2
-    while power_of(difference, deviation, high, alpha=alpha) < power:
+    while power_of(difference, deviation, high, alpha=alpha) < POWER:
         high *= 2
         if high > MOST_QUERIES:
             raise ConfigError(
@@ -80,30 +84,44 @@ def queries_needed(difference: float, deviation: float, *, alpha: float = ALPHA,
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        enough = power_of(difference, deviation, max(middle, 2), alpha=alpha) >= power
+        enough = power_of(difference, deviation, max(middle, 2), alpha=alpha) >= POWER
         low, high = (low, middle) if enough else (middle, high)
     return max(high, 2)
 
 
 def detectable_sentence(
-    detectable: float | None, count: int, *, unit: str = "queries", difference: float | None = None
+    detectable: float | None,
+    count: int,
+    *,
+    unit: str = "queries",
+    difference: float | None = None,
+    tests: int = 1,
 ) -> str:
     """What this many queries could show, for people.
 
     Args:
-        detectable: of `detectable_difference`; None where it is not known.
+        detectable: of `detectable_difference`, at `ALPHA` divided by ``tests``; None where it is not known.
         count: queries.
         unit: what they are, in the plural.
         difference: what was found, to say how many queries would make sure of it.
+        tests: how many comparisons are corrected together.
     """
     if detectable is None:
-        return f"With {count:,} {unit} that all differ alike, how small a difference could be seen is not known."
-    chance = f"{100 * POWER:.0f} % power at p < {ALPHA}"
-    said = f"With {count:,} {unit} you could see a difference of {detectable:.2g} ({chance})"
-    if difference is None or not 0 < abs(difference) < detectable:
+        why = "the systems answer alike" if difference == 0 else "all differences are equal"
+        return f"On {number_of(count, unit)} {why}: how small a difference could be seen is not known."
+    chance = f"{100 * POWER:.0f} % power at p < {ALPHA}{f', corrected for {tests:,} tests' if tests > 1 else ''}"
+    said = f"With {number_of(count, unit)} you could see a difference of {detectable:.2g} ({chance})"
+    # The number grows with the square: of a difference of nearly nothing it would say nothing.
+    if difference is None or not detectable * math.sqrt(count / MOST_QUERIES) < abs(difference) < detectable:
         return f"{said}."
-    needed = math.ceil(count * (detectable / difference) ** 2)
+    alpha = ALPHA / tests
+    needed = queries_needed(difference, detectable / detectable_difference(count, 1.0, alpha=alpha), alpha=alpha)
     return f"{said}; to be as sure of {abs(difference):.2g}, about {_two_digits(needed):,} {unit}."
+
+
+def number_of(count: int, unit: str) -> str:
+    """``1,000 queries``, ``1 query``."""
+    return f"1 {unit[:-3] + 'y' if unit.endswith('ies') else unit[:-1]}" if count == 1 else f"{count:,} {unit}"
 
 
 def _power(shift: float, count: int, alpha: float) -> float:
@@ -121,12 +139,10 @@ def _two_digits(number: int) -> int:
     return -(-number // size) * size
 
 
-def _check(deviation: float, *, alpha: float, power: float | None = None, count: int | None = None) -> None:
+def _check(deviation: float, *, alpha: float, count: int | None = None) -> None:
     if not deviation > 0 or not math.isfinite(deviation):
         raise ConfigError(f"a standard deviation of {deviation} says nothing.", hint="it must be above 0.")
-    if not 0 < alpha < 1 or (power is not None and not alpha < power < 1):
-        raise ConfigError(
-            f"alpha {alpha} and power {power} are no rates.", hint="alpha is above 0, power above alpha, both under 1."
-        )
+    if not 0 < alpha < POWER:
+        raise ConfigError(f"an alpha of {alpha} is no rate of false alarms.", hint=f"it is between 0 and {POWER}.")
     if count is not None and count < 2:
         raise ConfigError(f"{count} queries have no spread.", hint="at least two are needed.")

@@ -11,7 +11,7 @@ in distribution, not approximations (benchmarks/coverage.py has the times):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -69,18 +69,6 @@ def exchanges(count: int, *, rounds: int = ROUNDS, seed: int = 0, arrays: int = 
     rng = np.random.default_rng(seed)
     for size in blocks(count, rounds=rounds, most=BLOCK_CELLS // arrays):
         yield _random_bits(rng, size, count).astype(bool)
-
-
-def bootstrap(statistic: Callable[[Rows], Floats], count: int, *, rounds: int = ROUNDS, seed: int = 0) -> Floats:
-    """Values of a statistic on resampled rows, (..., rounds).
-
-    Args:
-        statistic: takes rows (block, count), answers (..., block).
-        count: how many rows there are.
-        rounds: resamples.
-        seed: same seed, same values.
-    """
-    return np.concatenate([statistic(rows) for rows in resampled_rows(count, rounds=rounds, seed=seed)], axis=-1)
 
 
 def resampled_means(values: Floats, *, rounds: int = ROUNDS, seed: int = 0) -> Floats:

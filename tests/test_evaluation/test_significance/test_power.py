@@ -8,14 +8,13 @@ from scipy import stats
 
 from embedft.errors import ConfigError
 from embedft.evaluation.significance import (
-    cohens_d,
     detectable_difference,
     detectable_sentence,
     power_of,
     queries_needed,
-    superiority,
     t_test_p_value,
 )
+from embedft.evaluation.significance.effect import deviation_of, standardised
 
 counts = st.integers(2, 20_000)
 
@@ -37,19 +36,19 @@ def test_power_is_how_often_the_test_finds_it():
     assert found == pytest.approx(power_of(0.1, 0.3, 40), abs=4 * (0.25 / 1500) ** 0.5)
 
 
-@given(counts, st.floats(0.01, 10), st.floats(0.1, 0.99))
+@given(counts, st.floats(0.01, 10), st.floats(1e-4, 0.2))
 @settings(max_examples=60, deadline=None)
-def test_the_detectable_difference_has_the_power_that_was_asked(count, deviation, power):
-    smallest = detectable_difference(count, deviation, power=power)
-    assert power_of(smallest, deviation, count) == pytest.approx(power, abs=1e-6)
+def test_the_detectable_difference_is_found_four_times_in_five(count, deviation, alpha):
+    smallest = detectable_difference(count, deviation, alpha=alpha)
+    assert power_of(smallest, deviation, count, alpha=alpha) == pytest.approx(0.8, abs=1e-6)
 
 
-@given(st.floats(0.02, 2), st.floats(0.3, 0.95))
+@given(st.floats(0.02, 2), st.floats(1e-4, 0.2))
 @settings(max_examples=60, deadline=None)
-def test_the_queries_needed_are_the_fewest_that_do(effect, power):
-    fewest = queries_needed(effect * 0.3, 0.3, power=power)
-    assert power_of(effect * 0.3, 0.3, fewest) >= power
-    assert fewest == 2 or power_of(effect * 0.3, 0.3, fewest - 1) < power
+def test_the_queries_needed_are_the_fewest_that_do(effect, alpha):
+    fewest = queries_needed(effect * 0.3, 0.3, alpha=alpha)
+    assert power_of(effect * 0.3, 0.3, fewest, alpha=alpha) >= 0.8
+    assert fewest == 2 or power_of(effect * 0.3, 0.3, fewest - 1, alpha=alpha) < 0.8
 
 
 def test_no_difference_is_found_as_often_as_a_false_alarm():
@@ -68,7 +67,18 @@ def test_sentences_say_what_could_be_seen():
     assert detectable_sentence(0.02, 225, unit="pairs", difference=0.01).endswith("0.01, about 900 pairs.")
     assert detectable_sentence(0.02, 225, difference=0.03) == said
     assert detectable_sentence(None, 3).endswith("how small a difference could be seen is not known.")
-    assert "nothing" not in detectable_sentence(0.02, 225, difference=0)
+    for nothing in (0, 1e-9):
+        assert detectable_sentence(0.02, 225, difference=nothing) == said
+    assert detectable_sentence(None, 24, difference=0).startswith("On 24 queries the systems answer alike:")
+    assert detectable_sentence(None, 1).startswith("On 1 query all differences are equal:")
+
+
+def test_sentences_of_corrected_tests_say_for_how_many_and_how_many_queries_these_take():
+    found = detectable_difference(225, 0.107, alpha=0.05 / 60)
+    said = detectable_sentence(found, 225, difference=found / 2, tests=60)
+    assert "difference of 0.03 (80 % power at p < 0.05, corrected for 60 tests)" in said
+    # By the noncentral t the corrected test takes a little less than four times as many.
+    assert said.endswith("about 890 queries.")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_sentences_say_what_could_be_seen():
     [
         (lambda: detectable_difference(225, 0), "standard deviation of 0"),
         (lambda: detectable_difference(1, 0.2), "1 queries have no spread"),
-        (lambda: detectable_difference(225, 0.2, power=0.01), "no rates"),
+        (lambda: detectable_difference(225, 0.2, alpha=0.9), "no rate of false alarms"),
         (lambda: power_of(0.1, float("nan"), 10), "standard deviation of nan"),
         (lambda: queries_needed(0, 0.2), "not found with"),
     ],
@@ -86,13 +96,9 @@ def test_what_has_no_answer_is_refused(call, said):
         call()
 
 
-def test_effect_sizes_are_their_definitions():
+def test_the_effect_size_is_the_difference_in_standard_deviations():
     values = np.array([0.2, 0.0, -0.1, 0.4, 0.0])
-    assert cohens_d(values) == pytest.approx(values.mean() / values.std(ddof=1))
-    assert superiority(values) == pytest.approx((2 + 1) / 5)
-    assert cohens_d(-values) == -cohens_d(values)
-
-
-def test_effect_sizes_of_what_does_not_vary():
-    assert cohens_d(np.zeros(9)) == 0 and superiority(np.zeros(9)) == 0.5
-    assert cohens_d([0.3]) is None and cohens_d([0.3] * 4) is None
+    assert standardised(values.mean(), deviation_of(values)) == pytest.approx(values.mean() / values.std(ddof=1))
+    assert standardised(0.0, deviation_of(np.zeros(9))) == 0
+    for same in (np.array([0.3]), np.array([0.3] * 4)):
+        assert standardised(0.3, deviation_of(same)) is None

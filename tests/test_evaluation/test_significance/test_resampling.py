@@ -7,7 +7,6 @@ from scipy import stats
 from embedft.evaluation.significance import exchanges, resampled_weights, resampling
 from embedft.evaluation.significance.resampling import (
     blocks,
-    bootstrap,
     every_flipped_sum,
     flipped_sums,
     resampled_means,
@@ -65,7 +64,6 @@ def test_small_blocks_lose_no_round(monkeypatch):
     monkeypatch.setattr(resampling, "BLOCK_CELLS", 100)
     monkeypatch.setattr(resampling, "CACHED_CELLS", 100)
     assert len(resampled_means(values, rounds=500)) == len(flipped_sums(values, rounds=500)) == 500
-    assert bootstrap(lambda rows: values[rows].mean(1), 30, rounds=500).shape == (500,)
 
 
 def test_a_seed_decides_everything():
