@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.comparison import Comparison, compare_scores, corrected
+from embedft.evaluation.ladder.unseen import unspoilt
 from embedft.evaluation.stress.conditions import Condition, Rows, Vectors
 from embedft.evaluation.stress.contrast import Nearness
+from embedft.index.approximate import mean_lower_bound
 
 Floats = npt.NDArray[np.float64]
 # Metric under a condition, how it differs from the metric without stress, what each text lost if it is a mean.
@@ -20,8 +22,10 @@ Outcome = tuple[float, Comparison, Floats | None]
 Losses = Mapping[tuple[str, float | None], Floats]
 MORE = ("more", "more_ci_low", "more_ci_high", "more_p_value", "more_p_adjusted", "more_verdict")
 NAMED = 3
-# A drop that nobody would mind, of any metric from 0 to 1.
+# A drop that nobody would mind, of a metric whose best value is 1; errors may have any scale.
 HARMLESS = 0.01
+# That any of the bounds by which stresses are called harmless is too low.
+RISK = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ class StressTable:
         """For JSON: the attributes, with ``reading``, a list of sentences.
 
         Each of ``rows`` has stress, strength (null where there is none), label, family, shows; score, drop (above 0 is
-        worse, of an error metric too) with ci_low and ci_high, p_value, p_adjusted (Holm, over all rows), verdict (of
-        the stressed texts, by p_adjusted); changed (share of the texts), cosine (mean, of changed texts before and
-        after), example {before, after}; and, behind `beside`, against. The other model's score and negation stand in
-        ``against``, null without one.
+        worse, of an error metric too) with ci_low and ci_high, drop_high (`highest_drop` of all rows at once, null of
+        error metrics), p_value, p_adjusted (Holm, over all rows), verdict (of the stressed texts, by p_adjusted);
+        changed (share of the texts), cosine (mean, of changed texts before and after), example {before, after}; and,
+        behind `beside`, against. The other model's score and negation stand in ``against``, null without one.
         """
         other = self.against
         return {
@@ -126,7 +130,8 @@ def stress_table(
     found = [outcome(condition) for condition in conditions]
     judged = corrected({str(number): comparison for number, (_, comparison, _) in enumerate(found)})
     rows = []
-    for condition, (score, _, _), one in zip(conditions, found, judged.values(), strict=True):
+    risk = RISK / max(len(found), 1)
+    for condition, (score, _, lost), one in zip(conditions, found, judged.values(), strict=True):
         ends = (one.ci_low, one.ci_high) if lower_is_better else (-one.ci_high, -one.ci_low)
         rows.append(
             {
@@ -140,6 +145,7 @@ def stress_table(
                 "drop": (one.difference if lower_is_better else -one.difference) + 0.0,
                 "ci_low": ends[0] + 0.0,
                 "ci_high": ends[1] + 0.0,
+                "drop_high": None if lower_is_better else highest_drop(one, lost, fields["score"], risk=risk),
                 "p_value": one.p_value,
                 "p_adjusted": one.p_adjusted,
                 "verdict": one.verdict,
@@ -154,6 +160,30 @@ def stress_table(
         if lost is not None
     }
     return StressTable(rows=rows, losses=losses, **fields)
+
+
+def highest_drop(found: Comparison, lost: Floats | None, score: float, *, risk: float) -> float:
+    """What a stress costs at most, in more than 1 - ``risk`` of all samples; with 0.05 / rows it holds for all of them.
+
+    Of a mean the bound is exact (`mean_lower_bound`). Of other metrics it is the end of the interval, widened to half
+    of the risk as a normal's would be, and what they lose if the texts that no sample shows lose all.
+
+    Args:
+        found: the stressed texts beside the others.
+        lost: (count,) from -1 to 1, what each text lost; None of a metric that is no mean.
+        score: without stress, at most 1.
+        risk: of a drop above the bound.
+    """
+    if lost is not None:
+        return 1 - 2 * mean_lower_bound((1 - lost) / 2, level=1 - risk)
+    from scipy.special import ndtri
+
+    wider = float(ndtri(1 - risk / 2) / ndtri(1 - RISK / 2))
+    return (
+        wider * (found.difference - found.ci_low)
+        - found.difference
+        + score * (1 - unspoilt(found.count, risk=risk / 2))
+    )
 
 
 def _cosine(condition: Condition, vectors: Vectors, base: Rows) -> float:
@@ -194,13 +224,20 @@ def _losers(rows: Sequence[dict[str, Any]], metric: str) -> list[str]:
     named = "; ".join(
         f"{row['label']} ({row['drop']:.3f}, {row['ci_low']:.3f} to {row['ci_high']:.3f})" for row in worse
     )
-    return [f"It takes most from {metric}: {named}."]
+    return [f"Of these, most of {metric} is lost by: {named}."]
 
 
 def _others(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What is shown to cost next to nothing, and what is open."""
+    """What is shown to cost next to nothing, and what is open.
+
+    Where nothing is shown to cost anything, the metric may be one that cannot fall: then nothing is called harmless.
+    """
     same = [row for row in rows if row["verdict"] != "worse"]
-    harmless = [row["label"] for row in same if row["ci_high"] <= HARMLESS]
-    unsure = [row["label"] for row in same if row["ci_high"] > HARMLESS]
-    sentences = [f"Harmless, {HARMLESS:g} lost at most: {'; '.join(harmless)}."] if harmless else []
-    return sentences + ([f"Neither a drop nor its absence is shown: {'; '.join(unsure)}."] if unsure else [])
+    falls = len(same) < len(rows)
+    harmless = [row for row in same if falls and row["drop_high"] is not None and row["drop_high"] <= HARMLESS]
+    unsure = [row["label"] for row in same if row not in harmless]
+    sentences = []
+    if harmless:
+        named = "; ".join(row["label"] for row in harmless)
+        sentences.append(f"Shown to cost {HARMLESS:g} at most, by bounds that hold for all stresses at once: {named}.")
+    return sentences + ([f"No drop is shown, nor that there is none: {'; '.join(unsure)}."] if unsure else [])
