@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from embedft.cli.options import force_option, gathered, json_option, precision_option
+from embedft.cli.options import force_option, gathered, given_arguments, json_option, precision_option
 
 if TYPE_CHECKING:
+    from embedft.data import RetrievalData
     from embedft.encoder import Encoder
     from embedft.evaluation import Evaluation, RetrievalEvaluation
     from embedft.tasks import Looked, Task
@@ -94,7 +95,6 @@ def evaluate(
     embedft evaluate RUN/model --data DATA --split test --index INDEX
     """
     _check_usage(task, against, index_path, run_file, output, looks, hybrid=hybrid)
-    from embedft.artifacts import require_file_free, require_free
     from embedft.config import DataConfig
     from embedft.evaluation.forgetting import check_guard
     from embedft.evaluation.geometry import require_method
@@ -103,15 +103,14 @@ def evaluate(
     chosen = get_task(task)
     wanted = metrics or tuple(chosen.metrics)
     chosen.check_metrics(wanted)
-    if output is not None:
-        require_free(output, force=force, ours=_is_evaluation)
-    if run_file is not None:
-        require_file_free(run_file, force=force)
+    _check_places(output, run_file, force=force)
     require_method(looks.projection)
     if looks.guard not in (None, BUNDLED):
         check_guard(looks.guard)
     dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
     require_split(chosen, dataset, split)
+    if run_file is not None:
+        _check_ids(run_file, dataset, split)
     judging = _Judging(chosen, dataset, split, wanted, precision, keep_vectors=output is not None or looks.any)
     if index_path is not None:
         encoder = judging.load(model)
@@ -146,6 +145,27 @@ def _check_usage(
         raise click.UsageError("--guard needs --against: the model that may have known what this one has forgotten.")
     if run_file is not None and task != "retrieval":
         raise click.UsageError("--run-file is of retrieval.")
+
+
+def _check_places(output: Path | None, run_file: Path | None, *, force: bool) -> None:
+    """Raise ArtifactError if what is found could not be written: before the work, not after it."""
+    from embedft.artifacts import require_free
+    from embedft.cli.places import ANOTHER, require_result
+    from embedft.errors import ArtifactError
+
+    if output is not None:
+        if (output / "run.json").is_file():
+            raise ArtifactError(f"{output}: is a run; an evaluation does not take its place.", hint=ANOTHER)
+        require_free(output, force=force, ours=_is_evaluation)
+    if run_file is not None:
+        require_result(run_file, "run file", force=force, ours=_is_run_file, beside=output)
+
+
+def _check_ids(run_file: Path, data: RetrievalData, split: str) -> None:
+    """Raise DataError if the run file cannot hold the ids of what may be found."""
+    from embedft.evaluation.runfile import require_writable
+
+    require_writable(run_file, [*data.split(split)["query_id"].to_pylist(), *data.corpus["id"].to_pylist()])
 
 
 @dataclass(frozen=True)
@@ -197,7 +217,10 @@ def _finish(
 
     evaluation, other = looked.evaluations
     comparison = compare(evaluation, other) if other else {}
-    answer = comparison_dict(evaluation, other, comparison)
+    answer = {
+        **comparison_dict(evaluation, other, comparison),
+        "arguments": given_arguments(without=("output", "run_file", "force", "as_json")),
+    }
     analysis = looked.analysis(
         errors=output is not None,
         method=looks.projection,
@@ -205,24 +228,22 @@ def _finish(
         ladder=looks.ladder,
         stress=looks.stress,
     )
-    if run_file is not None:
-        from embedft.cli.compare import distinct_names
-        from embedft.evaluation.runfile import write_run
-
-        found = cast("RetrievalEvaluation", evaluation)
-        write_run(run_file, found.query_ids, found.ranking, name=distinct_names([found.model])[0])
     if output is not None:
         _write(output, answer, looked, analysis, force=force)
+    asked = {name: analysis[name] for name in looks.names}
     if as_json:
-        print_json({**answer, **{name: analysis[name] for name in looks.names}})
-        return
-    if other is not None:
-        print_comparison(evaluation, other, comparison)
+        print_json({**answer, **asked})
     else:
-        print_evaluation(evaluation, answer["intervals"])
-    print_analysis({name: analysis[name] for name in looks.names})
-    if output is not None:
-        click.echo(f"evidence: {output}, page: {output / 'report.html'}")
+        if other is not None:
+            print_comparison(evaluation, other, comparison)
+        else:
+            print_evaluation(evaluation, answer["intervals"])
+        print_analysis(asked)
+        if output is not None:
+            click.echo(f"evidence: {output}, page: {output / 'report.html'}")
+    # Last: what was found is written or told, whatever becomes of this file.
+    if run_file is not None:
+        _write_run_file(run_file, cast("RetrievalEvaluation", evaluation))
 
 
 def _write(output: Path, answer: dict[str, Any], looked: Looked, analysis: dict[str, Any], *, force: bool) -> None:
@@ -235,6 +256,13 @@ def _write(output: Path, answer: dict[str, Any], looked: Looked, analysis: dict[
         write_record(staged, answer, *looked.evaluations)
         write_analysis(staged, analysis)
     write_pages(output)
+
+
+def _write_run_file(path: Path, evaluation: RetrievalEvaluation) -> None:
+    from embedft.cli.compare import distinct_names
+    from embedft.evaluation.runfile import write_run
+
+    write_run(path, evaluation.query_ids, evaluation.ranking, name=distinct_names([evaluation.model])[0])
 
 
 def _through(
@@ -251,3 +279,15 @@ def _through(
 
 def _is_evaluation(path: Path) -> bool:
     return {entry.name for entry in path.iterdir()} <= FILES
+
+
+def _is_run_file(path: Path) -> bool:
+    from embedft.errors import DataError
+    from embedft.evaluation.runfile import read_run
+
+    try:
+        read_run(path)
+    except DataError:
+        # Nothing is lost with an empty file.
+        return not path.stat().st_size
+    return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 force_option = click.option("--force", is_flag=True, help="Replace what embedft wrote there before.")
@@ -35,6 +36,20 @@ def gathered(
         return taken
 
     return decorate
+
+
+def given_arguments(*, without: Collection[str]) -> list[str]:
+    """What the running command was called with, as its shell gave it, but for the parameters in ``without``."""
+    context, given = click.get_current_context(), []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name in without:
+            continue
+        value = context.params[name]
+        for one in value if isinstance(value, tuple) else (value,):
+            flag = parameter.opts[:1] if isinstance(parameter, click.Option) else []
+            given += flag if one is True else [*flag, str(one)]
+    return given
 
 
 def names_in(option: str, text: str) -> tuple[str, ...]:

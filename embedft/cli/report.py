@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,7 +43,7 @@ def report(
     from embedft.artifacts import write_bytes
     from embedft.cli.output import print_json
     from embedft.reports.card import write_card
-    from embedft.reports.run import REPORT, evidence, read_record, run_page, sentence
+    from embedft.reports.run import REPORT, evidence, read_run_record, run_page, sentence
 
     if len(runs) > 1 and output is None:
         raise click.UsageError("several runs go into one page: name its file with -o.")
@@ -51,12 +51,11 @@ def report(
         raise click.UsageError("--baseline and --allow-different are for several runs.")
     if output is not None:
         _require_page(output, force=force)
-    records = [read_record(run) for run in runs]
     if len(runs) == 1:
-        text = run_page(records[0])
-        told = " ".join(filter(None, (sentence(records[0]), evidence(records[0]))))
+        record = read_run_record(runs[0])
+        text, told = run_page(record), " ".join(filter(None, (sentence(record), evidence(record))))
     else:
-        text, told = _several(records, runs, baseline, allow_different=allow_different)
+        text, told = _several(runs, baseline, allow_different=allow_different)
     path = output if output is not None else runs[0] / REPORT
     write_bytes(path, text.encode("utf-8", "replace"))
     cards = [str(write_card(run)) for run in runs] if card else []
@@ -70,19 +69,19 @@ def report(
         click.echo(f"written: {written}")
 
 
-def _several(
-    records: Sequence[Any], runs: Sequence[Path], baseline: str | None, *, allow_different: bool
-) -> tuple[str, str]:
+def _several(runs: Sequence[Path], baseline: str | None, *, allow_different: bool) -> tuple[str, str]:
     """The page, and what it says first."""
     from embedft.cli.compare import distinct_names
-    from embedft.evaluation import records as stored
+    from embedft.evaluation.records import read_record
     from embedft.evaluation.several import compare_several
+    from embedft.reports.run import read_run_record
     from embedft.reports.several import headline, several_page
 
     names = distinct_names([str(run) for run in runs])
-    evaluations = [stored.read_record(run).evaluation for run in runs]
+    # What is damaged is refused here; what the page shows beside the scores may be missing.
+    evaluations = [read_record(run).evaluation for run in runs]
     found = compare_several(names, evaluations, baseline=baseline, allow_different=allow_different)
-    return several_page(found, records), headline(found)
+    return several_page(found, [read_run_record(run) for run in runs]), headline(found)
 
 
 def _require_page(output: Path, *, force: bool) -> None:

@@ -53,7 +53,8 @@ def test_evaluate_prints_the_stated_shape_and_keeps_per_query_scores(run, cli, t
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     said = {"format", "model", "data", "split", "task", "unit", "data_sha256", "fingerprint", "metrics", "intervals"}
-    assert answer.keys() == said | {"queries", "against", "comparison"}
+    assert answer.keys() == said | {"queries", "against", "comparison", "arguments"}
+    assert answer["arguments"] == [str(path / "model"), "--data", str(GARDEN), "--against", "bundled"]
     assert answer["against"].keys() == {"model", "fingerprint", "metrics"}
     assert answer["against"]["model"] == "bundled"
     assert all(value.keys() == COMPARED for value in answer["comparison"].values())

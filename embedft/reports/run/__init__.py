@@ -18,7 +18,7 @@ from embedft.reports.run.guard import guard
 from embedft.reports.run.ladder import ladder
 from embedft.reports.run.pairs import pairs
 from embedft.reports.run.queries import SOURCE, queries
-from embedft.reports.run.record import Record, read_record
+from embedft.reports.run.record import RunRecord, read_run_record
 from embedft.reports.run.reproduce import configuration, environment, reproduce
 from embedft.reports.run.rows import Rows, read_rows
 from embedft.reports.run.slices import slices
@@ -26,7 +26,7 @@ from embedft.reports.run.stress import stress
 from embedft.reports.run.training import training
 from embedft.reports.run.verdict import evidence, sentence, verdict
 
-__all__ = ["REPORT", "Record", "evidence", "read_record", "run_page", "sentence", "write_report"]
+__all__ = ["REPORT", "RunRecord", "evidence", "read_run_record", "run_page", "sentence", "write_report"]
 
 REPORT = "report.html"
 # Parts of an evaluation that a page can have -> how they are asked for.
@@ -46,11 +46,11 @@ def write_report(folder: Path) -> Path:
         ArtifactError: the folder holds neither, or a file in it is damaged.
     """
     path = folder / REPORT
-    write_bytes(path, run_page(read_record(folder)).encode("utf-8", "replace"))
+    write_bytes(path, run_page(read_run_record(folder)).encode("utf-8", "replace"))
     return path
 
 
-def run_page(record: Record) -> str:
+def run_page(record: RunRecord) -> str:
     """HTML: verdict, comparison, training, each query, errors, slices, stress, cost, geometry, data, settings."""
     rows = read_rows(record)
     sections = list(_sections(record, rows))
@@ -65,13 +65,13 @@ def run_page(record: Record) -> str:
     )
 
 
-def _subtitle(record: Record) -> Html:
+def _subtitle(record: RunRecord) -> Html:
     model = base_name(str(record.metrics.get("model", "")))
     parts = [own_text(model), f" · {record.task} · ", own_text(base_name(str(record.metrics.get("data", ""))))]
     return paragraph(*parts, f", split {record.metrics.get('split', '')}", kind="subtitle")
 
 
-def _sections(record: Record, rows: Rows | None) -> Iterator[Section]:
+def _sections(record: RunRecord, rows: Rows | None) -> Iterator[Section]:
     """The parts that there is something to say about."""
     yield Section("comparison", "Comparison" if record.comparison else "Scores", comparison(record))
     if record.part("guard") or record.run.get("anchor"):
@@ -89,13 +89,13 @@ def _sections(record: Record, rows: Rows | None) -> Iterator[Section]:
     yield Section("reproduce", "How to reproduce", reproduce(record))
 
 
-def _analysis(record: Record) -> Iterator[Section]:
+def _analysis(record: RunRecord) -> Iterator[Section]:
     errors = list(_errors(record))
     if errors:
         yield Section("errors", "Errors", errors)
     found = record.part("errors")
     if found.get("slices"):
-        metric = str(found.get("metric", record.metric))
+        metric = str(found.get("slice_metric", found.get("metric", record.metric)))
         yield Section("slices", "Slices", slices(found["slices"], metric, record.unit))
     if record.part("stress"):
         yield Section("stress", "Under stress", stress(record.part("stress")))
@@ -105,7 +105,7 @@ def _analysis(record: Record) -> Iterator[Section]:
         yield Section("geometry", "Geometry", geometry(record.part("geometry")))
 
 
-def _errors(record: Record) -> Iterable[str]:
+def _errors(record: RunRecord) -> Iterable[str]:
     errors = record.part("errors")
     if record.task == "classification":
         return classes(errors, record.metrics)
@@ -114,7 +114,7 @@ def _errors(record: Record) -> Iterable[str]:
     return examples(errors)
 
 
-def _missing(record: Record, rows: Rows | None) -> Html | None:
+def _missing(record: RunRecord, rows: Rows | None) -> Html | None:
     """What a page could show and this one does not, in a sentence; None if nothing is missing."""
     names = [told for name, told in ASKED.items() if not record.part(name)]
     if rows is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, TypeGuard
 
 from embedft.reports.html import Html, element
@@ -11,6 +12,7 @@ from embedft.reports.html import Html, element
 SIGNS = {"better": "▲", "worse": "▼", "no difference": "●"}
 KINDS = {"better": "better", "worse": "worse", "no difference": "same"}
 MISSING = "–"
+PATH = re.compile(r"/|~[\w.-]*(/|$)|\.{1,2}([/\\]|$)|[A-Za-z]:[/\\]|\\\\")
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -67,10 +69,15 @@ def single(noun: str) -> str:
     return {"queries": "query", "classes": "class"}.get(noun, noun.removesuffix("s"))
 
 
-def shortened(text: Any, length: int) -> str:
-    """The text, or its beginning with an ellipsis."""
-    told = str(text)
-    return told if len(told) <= length else told[: length - 1].rstrip() + "…"
+def guard_name(guard: dict[str, Any]) -> str:
+    """What a guard was measured on: ``general set``, or the last parts of the path of another set."""
+    data = str(guard.get("data") or "")
+    return "general set" if data in ("", "the bundled general set") else base_name(data)
+
+
+def is_path(name: str) -> bool:
+    """Whether it looks like the place of a file: absolute, of a home, or from a folder that is named by dots."""
+    return PATH.match(name) is not None
 
 
 def base_name(name: str) -> str:

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedft.errors import ArtifactError
+from embedft.evaluation.analysis import PARTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARTS = ("errors", "geometry", "ladder", "guard", "stress")
 UNITS = {"queries": "retrieval", "pairs": "similarity", "texts": "classification"}
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """The files of a run or of an evaluation; all but one of ``run`` and ``metrics`` may be missing.
 
     Attributes:
@@ -94,7 +94,7 @@ class Record:
         return dict(self.analysis.get(name) or {})
 
 
-def read_record(folder: Path) -> Record:
+def read_run_record(folder: Path) -> RunRecord:
     """The record of a run or of an evaluation.
 
     Raises:
@@ -116,7 +116,7 @@ def read_record(folder: Path) -> Record:
             hint="go on with 'embedft train --resume', then ask again.",
         )
     analysis = _object(folder / "analysis.json")
-    return Record(
+    return RunRecord(
         folder=folder,
         run=run,
         metrics=metrics,

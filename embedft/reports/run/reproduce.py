@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embedft.config import RunConfig, fields
 from embedft.reports.html import Html, element
 from embedft.reports.page import Cell, folded, paragraph, table
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 
 
-def configuration(record: Record) -> Iterator[str]:
+def configuration(record: RunRecord) -> Iterator[str]:
     """The fields that differ from their defaults, and all of them folded."""
     defaults = _defaults()
     settings = dict(_dotted(record.config))
@@ -36,7 +37,7 @@ def dotted_settings(config: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, _shown(value)) for name, value in _dotted(config)]
 
 
-def environment(record: Record) -> Iterator[str]:
+def environment(record: RunRecord) -> Iterator[str]:
     """Versions, processor, threads, fingerprints."""
     found = record.run.get("environment") or {}
     rows = [(name, str(value)) for name, value in found.items() if not isinstance(value, Mapping)]
@@ -52,20 +53,18 @@ def environment(record: Record) -> Iterator[str]:
         yield paragraph("It was not recorded.")
 
 
-def reproduce(record: Record) -> Iterator[str]:
+def reproduce(record: RunRecord) -> Iterator[str]:
     """The commands, and the configuration as YAML."""
     name = record.name
     if record.run:
         yield paragraph("With the configuration below as ", element("code", "run.yaml"), " and the same versions:")
-        commands = [f"embedft train run.yaml -o {name}", f"embedft report {name}"]
+        commands = [["train", "run.yaml", "-o", name], ["report", name]]
     else:
-        model, data = record.metrics.get("model", ""), record.metrics.get("data", "")
-        against = f" --against {record.against}" if record.against else ""
-        commands = [
-            f"embedft evaluate {model} --task {record.task} --data {data} --split {record.metrics.get('split', 'test')}"
-            f"{against} -o {name}"
-        ]
-    yield element("pre", element("code", "\n".join(commands)), tabindex="0")
+        if "arguments" not in record.metrics:
+            yield paragraph("How it was called was not recorded; what is known of it:")
+        commands = [["evaluate", *(record.metrics.get("arguments") or _known(record)), "-o", name]]
+    told = "\n".join(shlex.join(["embedft", *map(str, command)]) for command in commands)
+    yield element("pre", element("code", told), tabindex="0")
     if record.run:
         yield folded("run.yaml", element("pre", element("code", as_yaml(record.config)), tabindex="0"))
         yield paragraph(
@@ -73,6 +72,14 @@ def reproduce(record: Record) -> Iterator[str]:
             "checksums of the data stand above.",
             kind="small",
         )
+
+
+def _known(record: RunRecord) -> list[str]:
+    """Arguments of ``embedft evaluate`` as far as the scores tell them."""
+    found = record.metrics
+    arguments = [found.get("model", ""), "--task", record.task, "--data", found.get("data", "")]
+    arguments += ["--split", found.get("split", "test"), *(["--against", record.against] if record.against else [])]
+    return [str(argument) for argument in arguments]
 
 
 def as_yaml(config: dict[str, Any]) -> str:

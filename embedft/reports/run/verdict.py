@@ -11,13 +11,14 @@ from embedft.reports.run.figures import (
     SIGNS,
     base_name,
     between,
+    guard_name,
     is_number,
     plural,
     score,
     signed,
     with_chance,
 )
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 
 OPENINGS = {
     "better": "Better than {against}: {metric} rose from {before} to {after}.",
@@ -30,7 +31,7 @@ LOWER_OPENINGS = OPENINGS | {
 }
 
 
-def verdict(record: Record) -> Iterator[str]:
+def verdict(record: RunRecord) -> Iterator[str]:
     """The headline, the facts beside each other, and the notes."""
     kind = KINDS.get(_verdict(record), "same") if record.comparison else "plain"
     yield element("div", list(_headline(record)), class_=f"headline {kind}")
@@ -44,8 +45,8 @@ def verdict(record: Record) -> Iterator[str]:
         yield element("ul", [element("li", note) for note in notes], class_="notes")
 
 
-def sentence(record: Record) -> str:
-    """The verdict in plain text."""
+def sentence(record: RunRecord, against: str | None = None) -> str:
+    """The verdict in plain text; ``against`` is the other model's name, by default the last parts of its path."""
     metric, compared = record.metric, record.comparison.get(record.metric)
     judged = f"{plural(record.count, record.unit)}, split {record.metrics.get('split', '')}"
     if compared is None:
@@ -55,10 +56,15 @@ def sentence(record: Record) -> str:
     rose = is_number(before) and is_number(after) and after > before
     openings = LOWER_OPENINGS if (found == "worse" if rose else found == "better") else OPENINGS
     opening = openings.get(found, OPENINGS["no difference"])
-    return opening.format(against=base_name(record.against), metric=metric, before=score(before), after=score(after))
+    return opening.format(
+        against=base_name(record.against) if against is None else against,
+        metric=metric,
+        before=score(before),
+        after=score(after),
+    )
 
 
-def evidence(record: Record) -> str:
+def evidence(record: RunRecord) -> str:
     """The difference with its interval, p-value and number of queries, in plain text; empty without a comparison."""
     compared = record.comparison.get(record.metric)
     if compared is None:
@@ -71,11 +77,11 @@ def evidence(record: Record) -> str:
     return f"{signed(compared.get('difference'))} ({', '.join(filter(None, parts))})"
 
 
-def _verdict(record: Record) -> str:
+def _verdict(record: RunRecord) -> str:
     return str((record.comparison.get(record.metric) or {}).get("verdict") or "")
 
 
-def _headline(record: Record) -> Iterator[Html]:
+def _headline(record: RunRecord) -> Iterator[Html]:
     found = _verdict(record)
     sign = element("span", SIGNS.get(found, ""), class_="sign", aria_hidden="true") if found else None
     yield element("p", sign, own_text(sentence(record), name="span"), class_="verdict")
@@ -94,12 +100,12 @@ def _cost(guard: dict[str, Any]) -> str:
     if guard.get("reading"):
         return str(guard["reading"])
     return (
-        f"{guard.get('metric', 'spearman')} on the general set {score(guard.get('before'))} before, "
+        f"{guard.get('metric', 'spearman')} on the set {guard_name(guard)!r}: {score(guard.get('before'))} before, "
         f"{score(guard.get('after'))} after ({guard.get('verdict', 'not compared')})."
     )
 
 
-def _facts(record: Record) -> Iterator[tuple[str, str, str]]:
+def _facts(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     """Name, value, what is said in small below."""
     yield "judged on", plural(record.count, record.unit), f"split {record.metrics.get('split', '')}"
     compared = record.comparison.get(record.metric)
@@ -110,7 +116,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str, str]]:
             yield "could be seen", score(compared["detectable"]), "with 80 % power"
     guard = record.part("guard")
     if is_number(guard.get("difference")):
-        yield "general set", signed(guard["difference"]), f"{guard.get('metric', '')}, {guard.get('verdict', '')}"
+        yield guard_name(guard), signed(guard["difference"]), f"{guard.get('metric', '')}, {guard.get('verdict', '')}"
     cheapest = record.part("ladder").get("cheapest")
     if cheapest:
         kept = cheapest.get("share_low", cheapest.get("share"))
@@ -132,7 +138,7 @@ def _duration(seconds: Any) -> str:
     return f"{seconds:.0f} s in all" if seconds < 120 else f"{seconds / 60:.0f} min in all"
 
 
-def _notes(record: Record) -> Iterator[str]:
+def _notes(record: RunRecord) -> Iterator[str]:
     compared = record.comparison.get(record.metric) or {}
     if (record.run.get("best") or {}).get("step") == 0 and record.log:
         yield "No step was better than the base model on dev: its weights were kept."
@@ -153,7 +159,7 @@ def _notes(record: Record) -> Iterator[str]:
         )
 
 
-def _leaks(record: Record) -> Iterator[str]:
+def _leaks(record: RunRecord) -> Iterator[str]:
     """A note a split that shares rows with train."""
     found: dict[str, list[dict[str, Any]]] = {}
     for leak in record.run.get("leakage") or []:
@@ -165,7 +171,7 @@ def _leaks(record: Record) -> Iterator[str]:
         yield f"Leakage: {total:,} of split {split} stand in train as well ({kinds}); scores there can be too good."
 
 
-def _disagreeing(record: Record) -> Iterator[str]:
+def _disagreeing(record: RunRecord) -> Iterator[str]:
     main = _verdict(record)
     for found in ("worse", "better"):
         others = [
