@@ -91,6 +91,24 @@ def test_names_of_the_hub_become_links_and_paths_do_not(tmp_path):
     assert "private" not in str(card) and "data.jsonl" in card.text
 
 
+def test_no_place_of_the_machine_is_published(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = with_model(report_cases.retrieval(tmp_path / "run"))
+    base, guard = "/srv/private-a/models/base", "private-b/my guard.jsonl"
+    changed(run, model__name=base, evaluation__guard=guard, training__guide="../private-c/guide")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["against"]["model"] = base
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    analysis = json.loads((run / "analysis.json").read_text())
+    analysis["guard"] |= {"data": guard, "reading": f"On {guard} it lost some, and see ~/private-d/notes.txt too."}
+    (run / "analysis.json").write_text(json.dumps(analysis))
+    text = write_card(run).read_text(encoding="utf-8")
+    assert "private-" not in text and "/srv" not in text and "models/" not in text
+    assert "**Better than base: ndcg@10 rose" in text
+    assert "On my guard.jsonl it lost some, and see notes.txt too." in text
+    assert "| training.guide | guide |" in text and "evaluation.guard" not in text
+
+
 def test_it_tells_use_scores_cost_data_and_limits(run):
     text = (run / "model" / "README.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.*)$", text, re.M)

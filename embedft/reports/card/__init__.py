@@ -9,7 +9,7 @@ from embedft.errors import ArtifactError
 from embedft.reports.card.encoder import read_encoder
 from embedft.reports.card.metadata import metadata
 from embedft.reports.card.text import text
-from embedft.reports.run.record import Record, read_record
+from embedft.reports.run.record import RunRecord, read_run_record
 
 __all__ = ["card", "write_card"]
 
@@ -20,7 +20,7 @@ def write_card(run: Path) -> Path:
     Raises:
         ArtifactError: the folder is no finished run with a model, or a file in it is damaged.
     """
-    record = read_record(run)
+    record = read_run_record(run)
     model = run / "model"
     if not record.run or not model.is_dir():
         raise ArtifactError(f"{run}: holds no run with a model.", hint="name the directory of a finished training.")
@@ -29,7 +29,7 @@ def write_card(run: Path) -> Path:
     return path
 
 
-def card(record: Record) -> str:
+def card(record: RunRecord) -> str:
     """The card in Markdown; names of files and folders of this machine are not in it, but for their last part."""
     encoder = read_encoder(record)
     return f"---\n{metadata(record, encoder).to_yaml()}\n---\n\n{text(record, encoder)}"

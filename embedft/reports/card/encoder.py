@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from embedft.reports.run.record import Record
+from embedft.reports.run.figures import is_path
+from embedft.reports.run.record import RunRecord
 
 BUNDLED = "bundled"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -40,7 +41,7 @@ class EncoderFacts:
     language: Any = None
 
 
-def read_encoder(record: Record) -> EncoderFacts:
+def read_encoder(record: RunRecord) -> EncoderFacts:
     """The facts of the model of a run."""
     model = record.folder / "model"
     name = str((record.config.get("model") or {}).get("name") or "")
@@ -66,7 +67,7 @@ def _base_name(name: str) -> str:
 
 
 def _is_path(name: str) -> bool:
-    return name == BUNDLED or name.startswith(("/", ".", "~")) or Path(name).exists()
+    return name == BUNDLED or is_path(name) or Path(name).exists()
 
 
 def _base_card(name: str) -> str:
@@ -97,7 +98,7 @@ def _metadata(card: str) -> dict[str, Any]:
     return block if isinstance(block, dict) else {}
 
 
-def _dim(model: Path, record: Record) -> int | None:
+def _dim(model: Path, record: RunRecord) -> int | None:
     pooling = _first(model, "*Pooling/config.json")
     dims = [
         (record.config.get("model") or {}).get("truncate_dim"),

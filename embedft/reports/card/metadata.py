@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedft.reports.card.encoder import HUB_NAME, EncoderFacts
 from embedft.reports.run.figures import is_number
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -22,7 +22,7 @@ TASKS = {
 DIGITS = 6
 
 
-def metadata(record: Record, encoder: EncoderFacts) -> ModelCardData:
+def metadata(record: RunRecord, encoder: EncoderFacts) -> ModelCardData:
     """Tags, base, licence and language where they are known, and the scores as the hub's model index.
 
     A base or a data set that is not on the hub is not named in fields that the hub turns into links.
@@ -59,18 +59,18 @@ def metadata(record: Record, encoder: EncoderFacts) -> ModelCardData:
     )
 
 
-def data_name(record: Record) -> str:
+def data_name(record: RunRecord) -> str:
     """The data as a card names it: on the hub by its name, else the last part of its path."""
     path = _path(record)
     return path if _on_hub(record) else Path(path).name or "data"
 
 
-def _on_hub(record: Record) -> bool:
+def _on_hub(record: RunRecord) -> bool:
     path = _path(record)
     return bool(HUB_NAME.fullmatch(path)) and not Path(path).exists()
 
 
-def _path(record: Record) -> str:
+def _path(record: RunRecord) -> str:
     found: Any = record.config.get("data") or {}
     return str(found.get("path") or record.metrics.get("data") or "")
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from embedft.reports.card.encoder import EncoderFacts
+from embedft.reports.card.encoder import BUNDLED, EncoderFacts
 from embedft.reports.card.metadata import data_name
+from embedft.reports.card.places import last_part, without_places
 from embedft.reports.run.figures import between, chance, is_number, plural, score, signed
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 from embedft.reports.run.verdict import evidence, sentence
 
 # Settings that say where something lay on the machine of the training.
-PLACES = frozenset({"path", "name", "device", "also", "general"})
+PLACES = frozenset({"path", "name", "device", "also", "general", "guard"})
 SHOWN_CLASSES = 30
 
 
-def text(record: Record, encoder: EncoderFacts) -> str:
+def text(record: RunRecord, encoder: EncoderFacts) -> str:
     """Markdown below the metadata."""
     parts = [
         ("", _head(record, encoder)),
@@ -37,11 +38,12 @@ def text(record: Record, encoder: EncoderFacts) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _head(record: Record, encoder: EncoderFacts) -> Iterator[str]:
+def _head(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
     yield f"# {_safe(record.name)}\n"
     yield f"An encoder of texts for {record.task}, fine-tuned by embedft from {_safe(encoder.base)}."
     told = evidence(record)
-    yield f"\n**{_safe(_named(record, encoder))}** {told}" if told else f"\n**{_safe(_named(record, encoder))}**"
+    verdict = _safe(sentence(record, _against(record, encoder)))
+    yield f"\n**{verdict}** {told}" if told else f"\n**{verdict}**"
     facts = [
         f"{encoder.dim} dimensions, unit length, compared by cosine"
         if encoder.dim
@@ -52,13 +54,15 @@ def _head(record: Record, encoder: EncoderFacts) -> Iterator[str]:
     yield f"\n{'; '.join(filter(None, facts))}."
 
 
-def _named(record: Record, encoder: EncoderFacts) -> str:
-    """The verdict with the base under the name that the card uses, not the path that it had."""
-    told = sentence(record)
-    return told.replace(record.against, encoder.base) if record.against.startswith(("/", ".", "~")) else told
+def _against(record: RunRecord, encoder: EncoderFacts) -> str:
+    """The other model under the name that the card uses for the base, not the path that it had."""
+    name = str((record.config.get("model") or {}).get("name") or "")
+    if name not in ("", BUNDLED) and record.against.startswith(name):
+        return f"{encoder.base}{record.against.removeprefix(name)}"
+    return without_places(last_part(record.against), record)
 
 
-def _use(record: Record, encoder: EncoderFacts) -> Iterator[str]:
+def _use(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
     yield "```python"
     yield "from sentence_transformers import SentenceTransformer\n"
     yield f'model = SentenceTransformer("{_code(record.name)}")  # the folder of this file, or its name on a hub'
@@ -80,7 +84,7 @@ def _use(record: Record, encoder: EncoderFacts) -> Iterator[str]:
         yield '\nThe classifier on these vectors lies beside the model in `head/`: `embedft classify RUN "a text"`.'
 
 
-def _scores(record: Record) -> Iterator[str]:
+def _scores(record: RunRecord) -> Iterator[str]:
     if not record.comparison:
         rows = [(name, score(value, 4)) for name, value in record.values.items()]
         yield from _table(("metric", "score"), rows)
@@ -113,17 +117,17 @@ def _scores(record: Record) -> Iterator[str]:
         )  # fmt: skip
 
 
-def _guard(record: Record) -> Iterator[str]:
+def _guard(record: RunRecord) -> Iterator[str]:
     found = record.part("guard")
     if found.get("reading"):
-        yield _safe(found["reading"])
+        yield _safe(without_places(str(found["reading"]), record))
     elif found:
         yield f"{found.get('metric')}: {score(found.get('before'))} before, {score(found.get('after'))} after."
     else:
         yield "It was not measured what the model forgot."
 
 
-def _ladder(record: Record) -> Iterator[str]:
+def _ladder(record: RunRecord) -> Iterator[str]:
     found = record.part("ladder")
     if found.get("reading"):
         yield _safe(found["reading"])
@@ -142,7 +146,7 @@ def _stress(found: dict[str, Any]) -> Iterator[str]:
         yield f"- {_safe(entry)}"
 
 
-def _data(record: Record) -> Iterator[str]:
+def _data(record: RunRecord) -> Iterator[str]:
     manifest = record.run.get("data") or {}
     kind = f" ({manifest['kind']})" if manifest.get("kind") else ""
     yield f"{_safe(data_name(record))}{kind}."
@@ -161,7 +165,7 @@ def _data(record: Record) -> Iterator[str]:
         yield f"- Leakage: {leak.get('count'):,} of split {leak.get('split')} ({leak.get('kind')}); {told}."
 
 
-def _training(record: Record) -> Iterator[str]:
+def _training(record: RunRecord) -> Iterator[str]:
     from embedft.reports.run.reproduce import own_settings
 
     best = record.run.get("best") or {}
@@ -170,7 +174,8 @@ def _training(record: Record) -> Iterator[str]:
             f"Step {best.get('step')} was kept, by {best.get('metric')} on dev: {score(best.get('value'), 4)}, before "
             f"training {score(best.get('base'), 4)}.\n"
         )
-    settings = [(name, value) for name, value in own_settings(record.config) if name.split(".")[-1] not in PLACES]
+    own = [(name, value) for name, value in own_settings(record.config) if name.split(".")[-1] not in PLACES]
+    settings = [(name, last_part(value)) for name, value in own]
     if settings:
         yield "Settings that differ from embedft's defaults:\n"
         yield from _table(("field", "value"), settings)
@@ -185,7 +190,7 @@ def _training(record: Record) -> Iterator[str]:
             yield f"\nFingerprint of the {name}: `{value}`."
 
 
-def _limits(record: Record, encoder: EncoderFacts) -> Iterator[str]:
+def _limits(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
     yield f"- The scores are of {_safe(data_name(record))}; other texts may give others. Measure on your own."
     if record.metrics.get("split") == "dev":
         yield "- There was no test split: dev chose the step and judged it, so the gain is optimistic."
