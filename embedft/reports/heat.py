@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embedft.reports.html import Html, element, told
+from embedft.reports.html import Html, element, shortened, told
 
 # Classes up to which each row and column has its name, and counts stand in the cells.
 NAMED, COUNTED = 60, 16
@@ -80,7 +80,7 @@ def _labels(names: Sequence[str], left: float, side: float, cell: float) -> list
     drawn = []
     for place, name in enumerate(names):
         middle = (place + 0.5) * cell
-        short = told(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…")
+        short = told(shortened(name, LONGEST))
         drawn.append(f'<text x="{left - 6:.1f}" y="{4 + middle + 4:.1f}" text-anchor="end">{short}</text>')
         x, y = left + middle, side + 14
         drawn.append(

@@ -27,7 +27,8 @@ def element(name: str, *children: Any, **attributes: Any) -> Html:
         children: `Html` as it is, iterables one by one, None not at all, all else as escaped text.
         attributes: ``class_`` is ``class``, ``data_tip`` is ``data-tip``; None and False are left out.
     """
-    given = "".join(_attribute(key, value) for key, value in attributes.items() if value not in (None, False))
+    kept = {key: value for key, value in attributes.items() if value is not None and value is not False}
+    given = "".join(_attribute(key, value) for key, value in kept.items())
     if name in VOID:
         return Html(f"<{name}{given}>")
     return Html(f"<{name}{given}>{join(children)}</{name}>")
@@ -46,6 +47,12 @@ def told(value: Any) -> str:
 def cleaned(value: Any) -> str:
     """Text without the control characters that no page can show."""
     return CONTROL.sub(" ", str(value))
+
+
+def shortened(text: Any, length: int) -> str:
+    """The text, or its beginning with an ellipsis; ``length`` characters at most."""
+    whole = str(text)
+    return whole if len(whole) <= length else whole[: max(length - 1, 1)].rstrip() + "…"
 
 
 def own_text(value: Any, *, name: str = "bdi", **attributes: Any) -> Html:

@@ -12,11 +12,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from embedft.reports.html import Html, element, join, told
+from embedft.reports.html import Html, element, join, shortened, told
 
 PAGE_BEGIN = '<!doctype html>\n<html lang="en"><head><meta name="generator" content="embedft">'
 WIDTH, HEIGHT, FOOT = 340, 130, 18
-LABEL_WIDTH, ROW = 150, 18
+LABEL_WIDTH, ROW, LONGEST_NAME = 150, 18, 24
 # Columns up to which a table is only as wide as it must be.
 NARROW = 4
 THEMES = (("", "as the system"), ("light", "light"), ("dark", "dark"))
@@ -216,7 +216,7 @@ def bars(values: Mapping[str, float], caption: str, most: int = 20) -> str:
     parts = []
     for place, (name, value) in enumerate(shown):
         y = place * ROW
-        short = name if len(name) <= 24 else name[:23] + "…"
+        short = shortened(name, LONGEST_NAME)
         length = (WIDTH - LABEL_WIDTH - 50) * value / max(top, 1e-9)
         parts.append(
             f'<text x="{LABEL_WIDTH - 6}" y="{y + 12}" text-anchor="end">'

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from embedft.reports.html import shortened
 from embedft.reports.page import figure, number
 
 WIDTH, HEIGHT = 340, 150
@@ -101,7 +102,7 @@ def points(
         places = [across(names.index(str(x))) for x, *_ in values]
         scale = grid(None, up) + "".join(
             f'<text x="{across(place):.1f}" y="{HEIGHT - FOOT + 14}" text-anchor="middle"><title>{escape(name)}</title>'
-            f"{escape(_cut(name, 36 // len(names)))}</text>"
+            f"{escape(shortened(name, 36 // len(names)))}</text>"
             for place, name in enumerate(names)
         )
     else:
@@ -156,7 +157,3 @@ def _stairs(series: Points) -> list[tuple[float, float]]:
             found.append((x, found[-1][1]))
         found.append((x, y))
     return found
-
-
-def _cut(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: max(length - 1, 1)] + "…"

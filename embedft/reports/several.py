@@ -11,18 +11,21 @@ from embedft.reports.course import course
 from embedft.reports.forest import Estimate, forest
 from embedft.reports.html import Html, element, own_text
 from embedft.reports.page import Cell, Section, page, paragraph, table
-from embedft.reports.run.figures import KINDS, between, chance, is_number, plural, score, signed, single
+from embedft.reports.run.figures import KINDS, between, chance, guard_name, is_number, plural, score, signed, single
 from embedft.reports.run.queries import SOURCE
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 from embedft.reports.run.reproduce import dotted_settings
-from embedft.reports.run.rows import Rows, View, limited, read_rows
+from embedft.reports.run.rows import Floats, Rows, View, limited, read_rows
 from embedft.reports.run.training import dev_series
 
 if TYPE_CHECKING:
     from embedft.evaluation.several import Several
 
+# Column of the given scores of pairs, beside the cosine of each system.
+GOLD = "given score"
 
-def several_page(several: Several, records: Sequence[Record]) -> str:
+
+def several_page(several: Several, records: Sequence[RunRecord]) -> str:
     """HTML: which is best and whether that is shown, then scores, differences, trainings, costs, settings, rows.
 
     Args:
@@ -30,7 +33,7 @@ def several_page(several: Several, records: Sequence[Record]) -> str:
         records: of the runs or evaluations.
     """
     names = list(several.names)
-    rows = _rows(names, records)
+    rows = _rows(names, records, several.baseline)
     return page(
         f"{len(names)} systems compared: {', '.join(names)}",
         [element("div", Html("\n".join(_verdict(several))), class_="top", id="verdict")],
@@ -39,7 +42,7 @@ def several_page(several: Several, records: Sequence[Record]) -> str:
     )
 
 
-def _sections(several: Several, names: list[str], records: Sequence[Record], rows: Rows | None) -> Iterator[Section]:
+def _sections(several: Several, names: list[str], records: Sequence[RunRecord], rows: Rows | None) -> Iterator[Section]:
     yield Section("scores", "Scores", _scores(several))
     yield Section("differences", f"Differences from {names[several.baseline]}", _differences(several))
     courses = [(name, found) for name, record in zip(names, records, strict=True) if (found := dev_series(record))]
@@ -53,9 +56,8 @@ def _sections(several: Several, names: list[str], records: Sequence[Record], row
         yield Section("settings", "Settings that differ", settings)
     if rows is not None:
         noun = single(rows.unit)
-        yield Section(
-            "one-by-one", f"{noun.capitalize()} by {noun}", [element("div", class_="rows scripted", data_source=SOURCE)]
-        )
+        of_all = element("div", class_="rows scripted", data_source=SOURCE)
+        yield Section("one-by-one", f"{noun.capitalize()} by {noun}", [*_won(several, rows), of_all])
 
 
 def _verdict(several: Several) -> Iterator[str]:
@@ -159,26 +161,32 @@ def _training(courses: Sequence[tuple[str, tuple[str, list[tuple[float, float]]]
     yield "</div>"
 
 
-def _costs(names: Sequence[str], records: Sequence[Record]) -> list[str]:
+def _costs(names: Sequence[str], records: Sequence[RunRecord]) -> list[str]:
     """A row a run: what it forgot, its cheapest rung, how long it took; empty if nothing of it is known."""
     rows = []
     for name, record in zip(names, records, strict=True):
         guard, cheapest = record.part("guard"), record.part("ladder").get("cheapest") or {}
         rung = f"{cheapest.get('dim')} x {cheapest.get('storage')}" if cheapest else ""
         seconds = record.run.get("seconds")
-        shown = (
-            f"{signed(guard.get('difference'))} ({between(guard.get('ci_low'), guard.get('ci_high'))})" if guard else ""
-        )
+        elsewhere = f"{guard.get('metric', '')}, {guard_name(guard)}" if guard else ""
+        change = f"{signed(guard.get('difference'))} ({between(guard.get('ci_low'), guard.get('ci_high'))})"
         rows.append(
-            (name, shown, str(guard.get("verdict") or ""), rung, f"{seconds:,.0f} s" if is_number(seconds) else "")
+            (
+                name,
+                elsewhere,
+                change if guard else "",
+                str(guard.get("verdict") or ""),
+                rung,
+                f"{seconds:,.0f} s" if is_number(seconds) else "",
+            )
         )
     if not any("".join(row[1:]) for row in rows):
         return []
-    head = ("system", "general set, difference", "verdict", "cheapest rung", "training")
+    head = ("system", "measured elsewhere", "difference", "verdict", "cheapest rung", "training")
     return [table(head, rows, sortable=True)]
 
 
-def _settings(names: Sequence[str], records: Sequence[Record]) -> list[str]:
+def _settings(names: Sequence[str], records: Sequence[RunRecord]) -> list[str]:
     """A row a field that is not the same in all runs."""
     settings = [dict(dotted_settings(record.config)) for record in records]
     fields = dict.fromkeys(field for own in settings for field in own)
@@ -190,7 +198,18 @@ def _settings(names: Sequence[str], records: Sequence[Record]) -> list[str]:
     return [table(("field", *names), rows, sortable=True)] if rows else []
 
 
-def _rows(names: Sequence[str], records: Sequence[Record]) -> Rows | None:
+def _won(several: Several, rows: Rows) -> Iterator[Html]:
+    """What "won" means in the table of two systems."""
+    if rows.compared:
+        base, other = several.names[several.baseline], several.names[1 - several.baseline]
+        ranks = "its rank by cosine is nearer to that by the given score"
+        yield paragraph(
+            "Won: what ", own_text(other), " does better than ", own_text(base),
+            f": {ranks}." if GOLD in rows.views[0].columns else ".",
+        )  # fmt: skip
+
+
+def _rows(names: Sequence[str], records: Sequence[RunRecord], baseline: int) -> Rows | None:
     """The rows of all systems beside each other; None where they are not the same rows in the same order."""
     found = [rows for record in records if (rows := read_rows(record, most=None)) is not None]
     shared = ("query", "id", "sentence1", "sentence2", "text", "label")
@@ -199,25 +218,31 @@ def _rows(names: Sequence[str], records: Sequence[Record]) -> Rows | None:
         return None
     views = []
     for view in found[0].views:
-        columns = {}
-        for name, own in zip(names, found, strict=True):
-            same = next((other for other in own.views if other.name == view.name), None)
-            if same is None:
-                break
-            columns[name] = same.columns.get("after", same.columns.get("right after", _first(same)))
-        if len(columns) == len(names):
-            sides = list(columns.values())
-            gains = np.nan_to_num(sides[-1] - sides[0]) if len(names) == 2 else np.zeros(len(sides[0]))
+        same = [other for own in found for other in own.views if other.name == view.name]
+        if len(same) == len(names):
+            given = {GOLD: view.columns["score"]} if "score" in view.columns and view.name != "score" else {}
+            columns = given | {name: _shown(own) for name, own in zip(names, same, strict=True)}
+            gains = _gains(same[baseline], same[1 - baseline]) if len(names) == 2 else np.zeros(found[0].total)
             views.append(View(view.name, columns, gains))
     return limited(Rows(found[0].unit, texts[0], views, found[0].total, compared=len(names) == 2)) if views else None
 
 
-def _first(view: View) -> Any:
-    """What a model alone has: the last of its columns of this name, its score or its cosine."""
-    for name in ("cosine after", "cosine", "right", view.name):
-        if name in view.columns:
-            return view.columns[name]
-    return next(iter(view.columns.values()))
+def _gains(baseline: View, other: View) -> Floats:
+    """By how much the other system does each row better than the baseline, (rows,): of pairs, in ranks."""
+    off = [
+        view.columns[name] for view in (baseline, other) for name in ("ranks off after", "ranks off")
+        if name in view.columns
+    ]  # fmt: skip
+    return np.nan_to_num(np.abs(off[0]) - np.abs(off[1]) if off else _shown(other) - _shown(baseline))
+
+
+def _shown(view: View) -> Floats:
+    """What the model itself has in a view that may hold another one as well: its score, its cosine, or right or not."""
+    return next(
+        view.columns[name]
+        for name in ("after", "right after", "cosine after", "cosine", "right", view.name)
+        if name in view.columns
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -1,9 +1,11 @@
 """The page of a run: what it says, that no text breaks it, and that it stays small."""
 
 import dataclasses
+import html
 import html.parser
 import json
 import re
+import shlex
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -18,8 +20,8 @@ from embedft.reports.course import running_mean, thinned
 from embedft.reports.forest import Estimate, forest
 from embedft.reports.heat import heat
 from embedft.reports.html import Html, element
-from embedft.reports.page import json_block
-from embedft.reports.run import read_record, run_page, write_report
+from embedft.reports.page import Cell, json_block, table
+from embedft.reports.run import read_run_record, run_page, write_report
 from embedft.reports.run.rows import MOST, read_rows
 
 SECTIONS = ["comparison", "forgetting", "training", "one-by-one", "errors", "slices", "stress", "ladder", "geometry",
@@ -69,7 +71,7 @@ def parsed(page):
 def pages(tmp_path_factory):
     """Task -> page of a run of it."""
     root = tmp_path_factory.mktemp("runs")
-    return {task: run_page(read_record(make(root / task))) for task, make in MAKERS.items()}
+    return {task: run_page(read_run_record(make(root / task))) for task, make in MAKERS.items()}
 
 
 def test_the_verdict_stands_first_with_number_interval_and_cost(pages):
@@ -154,8 +156,16 @@ def test_long_texts_are_cut_so_that_the_page_stays_small(tmp_path, monkeypatch):
     assert write_report(report_cases.retrieval(tmp_path / "run", MOST)).stat().st_size < LIMIT
 
 
+def test_texts_of_markup_are_counted_as_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_cases, "texts", lambda count, seed=0: ["<" * 240] * count)
+    path = write_report(report_cases.retrieval(tmp_path / "run", MOST))
+    assert path.stat().st_size < LIMIT
+    values = json.loads(parsed(path.read_text(encoding="utf-8")).scripts["rows"])["texts"][0]["values"]
+    assert len(values) == MOST and 20 < len(values[0]) < 60
+
+
 def test_of_more_rows_those_that_changed_most_are_shown(tmp_path):
-    record = read_record(report_cases.retrieval(tmp_path / "run", MOST + 500))
+    record = read_run_record(report_cases.retrieval(tmp_path / "run", MOST + 500))
     rows = read_rows(record)
     assert (rows.count, rows.total) == (MOST, MOST + 500)
     gains = np.abs(record.rows["ndcg@10"].to_numpy() - record.rows["against:ndcg@10"].to_numpy())
@@ -172,7 +182,7 @@ def test_the_same_files_give_the_same_page(tmp_path):
 def test_a_missing_part_is_named_and_the_rest_shown(tmp_path, missing):
     run = report_cases.retrieval(tmp_path / "run")
     (run / missing).unlink()
-    page = run_page(read_record(run))
+    page = run_page(read_run_record(run))
     parsed(page)
     told = {
         "run.json": "settings and surroundings",
@@ -193,7 +203,7 @@ def test_an_evaluation_of_one_model_has_scores_and_no_verdict(tmp_path):
     pq.write_table(
         table.drop([name for name in table.column_names if name.startswith("against:")]), folder / "per_query.parquet"
     )
-    page = run_page(read_record(folder))
+    page = run_page(read_run_record(folder))
     parsed(page)
     assert "Evaluation scores" in page
     assert "No other model was scored" in page
@@ -208,7 +218,7 @@ def test_a_metric_that_is_no_number_is_a_dash(tmp_path):
     metrics["against"]["metrics"]["recall@100"] = float("nan")
     metrics["comparison"]["mrr@10"] |= {"difference": None, "ci_low": None, "ci_high": None, "p_value": None}
     (run / "metrics.json").write_text(json.dumps(metrics))
-    page = run_page(read_record(run))
+    page = run_page(read_run_record(run))
     parsed(page)
     assert "–" in page.partition('id="comparison"')[2].partition("</section>")[0]
     assert not re.search(r"\bnan\b", page.partition("<script")[0])
@@ -231,7 +241,7 @@ def test_identical_systems_are_no_difference_and_everything_is_drawn(tmp_path):
     metrics["comparison"]["ndcg@10"] |= zero
     metrics["metrics"]["ndcg@10"] = metrics["against"]["metrics"]["ndcg@10"]
     (run / "metrics.json").write_text(json.dumps(metrics))
-    page = run_page(read_record(run))
+    page = run_page(read_run_record(run))
     parsed(page)
     assert "No difference to bundled was shown" in page
 
@@ -241,7 +251,7 @@ def test_a_metric_of_which_less_is_better_falls_when_it_is_better(tmp_path):
     record = json.loads((run / "run.json").read_text())
     record["best"]["metric"] = "ece"
     (run / "run.json").write_text(json.dumps(record))
-    page = run_page(read_record(run))
+    page = run_page(read_run_record(run))
     assert "logistic head: ece fell from 0.200 to 0.100." in page
     assert "← after is better" in page
 
@@ -259,7 +269,7 @@ def numbers_in(value, path=()):
 
 @pytest.mark.parametrize("task", MAKERS)
 def test_every_number_of_an_analysis_may_be_missing(task, tmp_path):
-    record = read_record(MAKERS[task](tmp_path / "run", 12))
+    record = read_run_record(MAKERS[task](tmp_path / "run", 12))
     for part in ("analysis", "metrics"):
         whole = getattr(record, part)
         for path in numbers_in({name: whole[name] for name in whole if name not in ("confusion", "queries", "texts")}):
@@ -309,6 +319,50 @@ def test_an_element_gives_back_the_text_that_went_in(text):
     assert element("p", Html("<b>bold</b>")) == "<p><b>bold</b></p>"
     assert json.loads(json_block({"text": text}))["text"] == text
     assert "<" not in json_block(text)
+
+
+def test_a_cell_that_is_zero_is_sorted_as_a_number():
+    assert 'data-v="0.0"' in table(("share",), [(Cell("0%", 0.0),), (Cell("50%", 0.5),)], sortable=True)
+    assert element("p", hidden=False, title=None, value=0) == '<p value="0"></p>'
+
+
+def test_a_matrix_that_the_analysis_left_out_is_not_drawn_and_the_reason_is_told(tmp_path):
+    run = report_cases.classification(tmp_path / "run", number=5)
+    assert 'class="cell' in run_page(read_run_record(run))
+    change(run / "analysis.json", lambda found: found["errors"].update(confusion=None, confusion_why="too many"))
+    page = run_page(read_run_record(run))
+    assert 'class="cell' not in page and "No matrix is drawn: too many." in page
+    assert "Classes taken for others" in page
+
+
+def test_a_guard_of_ones_own_is_named_with_its_metric(tmp_path):
+    run = report_cases.retrieval(tmp_path / "run")
+    own = {"data": "/data/legal/beir", "metric": "ndcg@10", "unit": "queries", "count": 7}
+    change(run / "analysis.json", lambda found: found["guard"].update(own))
+    page = run_page(read_run_record(run))
+    assert "general set" not in page.partition('id="training"')[0]
+    assert "ndcg@10, legal/beir" in page and "on 7 queries of legal/beir" in page
+
+
+def test_slices_are_coloured_by_no_interval_alone(pages):
+    slices = pages["retrieval"].partition('<section id="slices"')[2].partition("</section>")[0]
+    assert "<circle" in slices and not re.findall(r'class="[^"]*(?:better|worse)', slices)
+
+
+def test_the_command_of_an_evaluation_can_be_pasted(tmp_path):
+    folder = report_cases.retrieval(tmp_path / "my scores; rm -r x", run=False)
+    arguments = ["a model", "--data", "da'ta", "--index", "$(index)", "--hybrid", "--metric", "mrr@10"]
+    change(folder / "metrics.json", lambda found: found.update(arguments=arguments))
+    page = run_page(read_run_record(folder))
+    told = html.unescape(re.search(r"<code>(embedft evaluate.*?)</code>", page)[1])
+    assert shlex.split(told) == ["embedft", "evaluate", *arguments, "-o", folder.name]
+
+
+def change(path, how):
+    """Change the object in a JSON file."""
+    found = json.loads(path.read_text())
+    how(found)
+    path.write_text(json.dumps(found))
 
 
 def test_a_heat_map_of_many_classes_has_a_mark_for_each_pair_that_occurs():

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import report_cases
 from test_run_report import parsed
@@ -11,12 +12,16 @@ from test_run_report import parsed
 from embedft.data import read_beir
 from embedft.encoder import Encoder
 from embedft.evaluation import compare, comparison_dict
+from embedft.evaluation.classification import ClassificationEvaluation
 from embedft.evaluation.records import write_record
 from embedft.evaluation.retrieval import evaluate_retrieval
 from embedft.evaluation.several import compare_several
+from embedft.evaluation.similarity import SimilarityEvaluation
 from embedft.reports import PAGE_BEGIN
-from embedft.reports.run import read_record
+from embedft.reports.run import read_run_record
 from embedft.reports.several import headline, several_page
+
+JUDGED = {"data_sha256": "0" * 64, "fingerprint": "1" * 64}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def folders(scored, tmp_path_factory):
 def test_the_page_of_several_says_which_is_best_and_of_what_that_is_shown(scored, folders):
     names = ["first", "<b>second", "third"]
     several = compare_several(names, [scored[0], scored[1], scored[0]])
-    page = several_page(several, [read_record(folder) for folder in folders])
+    page = several_page(several, [read_run_record(folder) for folder in folders])
     reader = parsed(page)
     assert page.startswith(PAGE_BEGIN)
     assert [attributes["id"] for tag, attributes in reader.found if tag == "section"] == [
@@ -68,6 +73,57 @@ def test_the_page_of_several_says_which_is_best_and_of_what_that_is_shown(scored
     assert len(rows["texts"][0]["values"]) == scored[0].count
     first, _, third = (column["values"] for column in rows["views"][0]["columns"])
     assert first == third == [round(value, 4) for value in scored[0].per_query["ndcg@10"].tolist()]
+
+
+def similarities(folder, cosines):
+    """A folder with an evaluation of scored pairs, and the evaluation."""
+    gold = np.arange(len(cosines)) / len(cosines)
+    texts = [(f"left {row}", f"right {row}") for row in range(len(cosines))]
+    return stored(
+        folder,
+        SimilarityEvaluation("model", "pairs", "test", ("spearman",), texts, gold, np.asarray(cosines), **JUDGED),
+    )
+
+
+def stored(folder, evaluation):
+    folder.mkdir(parents=True)
+    write_record(folder, comparison_dict(evaluation, None, {}), evaluation, None)
+    return read_run_record(folder), evaluation
+
+
+def test_of_two_similarity_systems_the_one_nearer_to_the_scores_wins_whichever_is_the_baseline(tmp_path):
+    rng = np.random.default_rng(0)
+    right, high = np.arange(60) / 100, 0.9 + rng.permutation(60) / 1000
+    found = [similarities(tmp_path / name, cosines) for name, cosines in (("right", right), ("high", high))]
+    records, evaluations = zip(*found, strict=True)
+    for baseline, sign in (("right", -1), ("high", 1)):
+        several = compare_several(["right", "high"], list(evaluations), baseline=baseline)
+        page = several_page(several, list(records))
+        rows = json.loads(parsed(page).scripts["rows"])
+        outcome = np.array(rows["views"][0]["outcome"])
+        assert (outcome == sign).sum() > 50 and not (outcome == -sign).any()
+        assert [column["name"] for column in rows["views"][0]["columns"]] == ["given score", "right", "high"]
+        other = "high" if baseline == "right" else "right"
+        assert f'Won: what <bdi dir="auto">{other}</bdi> does better than <bdi dir="auto">{baseline}</bdi>' in page
+
+
+def test_of_two_classifiers_the_one_that_is_right_wins(tmp_path):
+    labels = np.eye(3, dtype=bool)[np.arange(30) % 3]
+    found = []
+    for name, wrong in (("first", range(0, 9)), ("second", range(6, 12))):
+        probabilities = np.where(labels, 0.8, 0.1)
+        probabilities[list(wrong)] = np.roll(probabilities[list(wrong)], 1, axis=1)
+        evaluation = ClassificationEvaluation(
+            "model, linear head", "texts", "test", ("accuracy",), ("a", "b", "c"), False,
+            [f"text {row}" for row in range(30)], labels, probabilities, probabilities.max(1), None, 0.1, **JUDGED,
+        )  # fmt: skip
+        found.append(stored(tmp_path / name, evaluation))
+    records, evaluations = zip(*found, strict=True)
+    several = compare_several(["first", "second"], list(evaluations))
+    rows = json.loads(parsed(several_page(several, list(records))).scripts["rows"])
+    outcome = np.array(rows["views"][0]["outcome"])
+    assert np.flatnonzero(outcome == 1).tolist() == list(range(6))
+    assert np.flatnonzero(outcome == -1).tolist() == list(range(9, 12))
 
 
 def test_the_command_writes_the_page_of_one_run_and_of_several(cli, folders, tmp_path):

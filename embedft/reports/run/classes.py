@@ -1,4 +1,4 @@
-"""Errors of a classifier: what is taken for what, how sure it is, and labels that are probably wrong."""
+"""Errors of a classifier: what is taken for what, how sure it is, and labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedft.reports.heat import heat
-from embedft.reports.html import Html, element, own_text
+from embedft.reports.html import Html, element, own_text, shortened
 from embedft.reports.page import Cell, folded, paragraph, table
 from embedft.reports.reliability import reliability
 from embedft.reports.run.examples import readings
-from embedft.reports.run.figures import plural, score, shortened
+from embedft.reports.run.figures import plural, score
 
 SHORT = 240
 # Texts that one of the two models alone got right.
@@ -32,9 +32,9 @@ def classes(errors: dict[str, Any], metrics: dict[str, Any]) -> Iterator[str]:
     yield from readings(errors)
     confusion = metrics.get("confusion") or {}
     names = errors.get("classes") or confusion.get("classes") or []
-    yield from _confusion(names, errors.get("confusion") or confusion.get("matrix"))
-    yield from _confused(names, errors.get("confusion") or confusion.get("matrix"),
-                         errors.get("confused") or confusion.get("confused") or [])  # fmt: skip
+    matrix = errors.get("confusion") or confusion.get("matrix")
+    yield from _confusion(names, matrix, str(errors.get("confusion_why") or ""))
+    yield from _confused(names, matrix, errors.get("confused") or confusion.get("confused") or [])
     yield from _per_class(errors.get("per_class") or metrics.get("per_class") or [])
     yield from _calibration({**(metrics.get("calibration") or {}), **(errors.get("calibration") or {})})
     counts = errors.get("counts") or {}
@@ -44,11 +44,14 @@ def classes(errors: dict[str, Any], metrics: dict[str, Any]) -> Iterator[str]:
     yield from _doubtful(errors.get("label_errors") or [])
 
 
-def _confusion(names: list[str], matrix: list[list[int]] | None) -> Iterator[str]:
-    if not names or not matrix or len(names) != len(matrix):
-        return
-    yield "<h3>Confusion</h3>"
-    yield heat(names, matrix)
+def _confusion(names: list[str], matrix: list[list[int]] | None, why: str) -> Iterator[str]:
+    """The matrix, or ``why`` the analysis made none: what it leaves out is not drawn from the metrics either."""
+    if why:
+        yield "<h3>Confusion</h3>"
+        yield paragraph(f"No matrix is drawn: {why}.")
+    elif names and matrix and len(names) == len(matrix):
+        yield "<h3>Confusion</h3>"
+        yield heat(names, matrix)
 
 
 def _confused(names: list[str], matrix: list[list[int]] | None, known: list[dict[str, Any]]) -> Iterator[str]:
@@ -168,8 +171,11 @@ def _mistakes(mistakes: list[dict[str, Any]], count: int | None) -> Iterator[str
 def _doubtful(rows: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
         return
-    yield "<h3>Labels that are probably wrong</h3>"
-    yield paragraph("The model is sure of another class; look at these before you train again.")
+    yield "<h3>Doubtful labels</h3>"
+    yield paragraph(
+        "The model is sure of another class: the label may be wrong, or the model is wrong and sure of it, which looks "
+        "the same. Read these before you train again."
+    )
     cells = [
         (
             own_text(shortened(row.get("text", ""), SHORT)),

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from embedft.evaluation.tally import LOWER_IS_BETTER
 from embedft.reports.forest import Estimate, forest
 from embedft.reports.html import Html, own_text
 from embedft.reports.page import Cell, paragraph, table
 from embedft.reports.run.figures import KINDS, badge, base_name, between, chance, is_number, score, signed
-from embedft.reports.run.record import Record
-
-# Metrics of which less is better; they have another axis, since a difference to the left is a gain.
-LOWER = frozenset({"ece", "nll", "brier"})
+from embedft.reports.run.record import RunRecord
 
 
-def comparison(record: Record) -> Iterator[str]:
+def comparison(record: RunRecord) -> Iterator[str]:
     """The forest of differences and the table; without another model the scores."""
     if record.comparison:
         yield from _compared(record)
@@ -23,15 +21,18 @@ def comparison(record: Record) -> Iterator[str]:
         yield from _alone(record)
 
 
-def _compared(record: Record) -> Iterator[str]:
+def _compared(record: RunRecord) -> Iterator[str]:
     yield paragraph(
         "Each line is the difference between ", own_text(base_name(str(record.metrics.get("model", "")))),
         " (after) and ", own_text(base_name(record.against)), " (before) on the same ", record.unit,
         ", with its 95 % interval. An interval that crosses the dashed line may be chance.",
     )  # fmt: skip
     sides = (("← before is better", "after is better →"), ("← after is better", "before is better →"))
+    # Where less is better a difference to the left is a gain: these have an axis of their own.
     for lower, ends in zip((False, True), sides, strict=True):
-        rows = [_estimate(name, value) for name, value in record.comparison.items() if (name in LOWER) == lower]
+        rows = [
+            _estimate(name, value) for name, value in record.comparison.items() if (name in LOWER_IS_BETTER) == lower
+        ]
         if rows:
             yield forest(rows, "difference, after less before" + (" (less is better)" if lower else ""), ends=ends)
     yield _table(record)
@@ -54,7 +55,7 @@ def _estimate(name: str, value: dict[str, Any]) -> Estimate:
     )  # fmt: skip
 
 
-def _table(record: Record) -> str:
+def _table(record: RunRecord) -> str:
     extra = [
         (title, key)
         for title, key in (("Holm", "p_adjusted"), ("effect size", "effect_size"), ("detectable", "detectable"))
@@ -89,7 +90,7 @@ def _extra(value: Any, key: str) -> Cell:
     return Cell(shown, _number(value))
 
 
-def _alone(record: Record) -> Iterator[str]:
+def _alone(record: RunRecord) -> Iterator[str]:
     intervals = record.metrics.get("intervals") or {}
     rows, estimates = [], []
     for name, value in record.values.items():

@@ -7,10 +7,10 @@ from typing import Any
 
 from embedft.reports.html import Html, element
 from embedft.reports.page import Cell, folded, paragraph, table
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 
 
-def data(record: Record) -> Iterator[str]:
+def data(record: RunRecord) -> Iterator[str]:
     """Rows a split, leakage between them, faults that were met, sha256 of each file."""
     manifest = record.run.get("data") or {}
     judged = record.metrics.get("data_sha256")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from embedft.reports.html import Html, element, own_text
+from embedft.reports.html import Html, element, own_text, shortened
 from embedft.reports.page import Cell, folded, paragraph, table
-from embedft.reports.run.figures import is_number, score, shortened
+from embedft.reports.run.figures import is_number, score
 
 GROUPS = {
     "lost": ("Lost", "Queries that the other model answered better, the largest loss first."),
@@ -88,7 +88,7 @@ def _rank(document: dict[str, Any]) -> str:
 def _place(document: dict[str, Any]) -> str:
     told = [f"rank {document.get('rank', '')}"]
     if is_number(document.get("score")):
-        told.append(f"cosine {score(document['score'])}")
+        told.append(f"score {score(document['score'])}")
     told.append("not judged" if document.get("grade") is None else f"grade {document['grade']}")
     return ", ".join(told)
 
@@ -161,9 +161,9 @@ def _hubs(hubs: dict[str, Any] | None) -> Iterator[str]:
 def _to_label(entries: Sequence[dict[str, Any]] | None) -> Iterator[str]:
     if not entries:
         return
-    yield "<h3>To label next</h3>"
-    yield paragraph("Unjudged documents that are probably relevant: a judgment of these changes the score most.")
-    head = ("query", "document", "rank", "cosine", "why")
+    yield "<h3>Candidates to judge</h3>"
+    yield paragraph("Unjudged documents, chosen by their places in the rankings; whether they are relevant is open.")
+    head = ("query", "document", "rank", "score", "why")
     rows = [
         (
             shortened(entry.get("query", ""), SHORT),

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from embedft.reports.cloud import Cloud, Dot, cloud
-from embedft.reports.html import Html, element
+from embedft.reports.html import Html, element, shortened
 from embedft.reports.page import Cell, folded, paragraph, table
-from embedft.reports.run.figures import is_number, score, shortened
+from embedft.reports.run.figures import is_number, score
 
 MEANINGS = {
     "anisotropy": "mean cosine of two texts drawn at random; 0: they point everywhere",

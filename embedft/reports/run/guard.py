@@ -1,4 +1,4 @@
-"""What was forgotten: a general set before and after."""
+"""What was forgotten: a general set, or one of the user's own, before and after."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Any
 
 from embedft.reports.forest import Estimate, forest
 from embedft.reports.page import paragraph, table
-from embedft.reports.run.figures import KINDS, between, is_number, plural, score, signed, with_chance
+from embedft.reports.run.figures import (
+    KINDS,
+    base_name,
+    between,
+    guard_name,
+    is_number,
+    plural,
+    score,
+    signed,
+    with_chance,
+)
 
 
 def guard(found: dict[str, Any], anchor: dict[str, Any]) -> Iterator[str]:
@@ -19,13 +29,13 @@ def guard(found: dict[str, Any], anchor: dict[str, Any]) -> Iterator[str]:
         low, high = found.get("ci_low"), found.get("ci_high")
         value = found.get("difference")
         count, unit = found.get("count", found.get("pairs")), str(found.get("unit", "pairs"))
-        judged = f" on {plural(int(count), unit)} of {found.get('data', '')}" if count else ""
+        judged = f" on {plural(int(count), unit)} of {base_name(str(found.get('data', '')))}" if count else ""
         if is_number(value):
             shown = f"{signed(value)} ({between(low, high)})"
             kind = KINDS.get(str(found.get("verdict")), "same")
             told = f"{score(found.get('before'))} before, {score(found.get('after'))} after"
             yield forest(
-                [Estimate(f"{metric}, general set", value, low, high, shown, kind)],
+                [Estimate(f"{metric}, {guard_name(found)}", value, low, high, shown, kind)],
                 f"difference in {metric}{judged}: {told}; {with_chance(found.get('p_value'))}",
                 ends=("← forgotten", "gained →"),
             )
@@ -36,6 +46,5 @@ def guard(found: dict[str, Any], anchor: dict[str, Any]) -> Iterator[str]:
              "kept" if point.get("share") == anchor.get("share") else "")
             for point in anchor["curve"]
         ]  # fmt: skip
-        yield table(
-            ("share of the new weights", f"{anchor.get('metric', '')} on dev", "general set, Spearman", ""), rows
-        )
+        head = ("share of the new weights", f"{anchor.get('metric', '')} on dev", "what must be kept, Spearman", "")
+        yield table(head, rows)

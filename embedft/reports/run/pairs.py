@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedft.reports.forest import Estimate, forest
-from embedft.reports.html import own_text
-from embedft.reports.page import Cell, paragraph, table
+from embedft.reports.html import Html, own_text, shortened
+from embedft.reports.page import Cell, folded, paragraph, table
 from embedft.reports.run.examples import readings
-from embedft.reports.run.figures import between, is_number, score, shortened, signed
+from embedft.reports.run.figures import between, is_number, score, signed
 
 SHORT = 240
 
@@ -21,17 +21,20 @@ def pairs(errors: dict[str, Any]) -> Iterator[str]:
     if worst:
         yield "<h3>Worst pairs</h3>"
         yield paragraph("Their rank by cosine is farthest from their rank by score.")
+        ranks = {"ranks too high": "ranks_too_high"}
+        if any(is_number(pair.get("against_ranks_too_high")) for pair in worst):
+            ranks["before"] = "against_ranks_too_high"
         rows = [
             (
                 own_text(shortened(pair.get("sentence1", ""), SHORT)),
                 own_text(shortened(pair.get("sentence2", ""), SHORT)),
                 Cell(score(pair.get("score"), 2), pair.get("score")),
                 Cell(score(pair.get("cosine"), 2), pair.get("cosine")),
-                Cell(signed(pair.get("ranks_too_high"), 0), pair.get("ranks_too_high")),
+                *(Cell(signed(pair.get(name), 0), pair.get(name)) for name in ranks.values()),
             )
             for pair in worst
         ]
-        head = ("sentence 1", "sentence 2", "score", "cosine", "ranks too high")
+        head = ("sentence 1", "sentence 2", "score", "cosine", *ranks)
         yield table(head, rows, sortable=True, filtered="Filter the worst pairs")
     yield from _bias(errors.get("bias") or [])
     yield from _negation(errors.get("negation"))
@@ -47,11 +50,10 @@ def _bias(bias: list[dict[str, Any]]) -> Iterator[str]:
     rows = []
     for entry in bias:
         low, high = entry.get("ci_low"), entry.get("ci_high")
-        kind = "worse" if is_number(low) and is_number(high) and (low > 0 or high < 0) else "same"
         rows.append(
             Estimate(
                 f"{entry.get('label', '')} ({entry.get('pairs') or 0:,})", entry.get("residual"), low, high,
-                f"{signed(entry.get('residual'))} ({between(low, high)})", kind, str(entry.get("by", "")),
+                f"{signed(entry.get('residual'))} ({between(low, high)})", "same", str(entry.get("by", "")),
             )
         )  # fmt: skip
     yield forest(
@@ -59,6 +61,16 @@ def _bias(bias: list[dict[str, Any]]) -> Iterator[str]:
         "share of all places that pairs stand too high, 95 % interval",
         ends=("← too little alike", "too much alike →"),
     )
+    if any(is_number(entry.get("against")) for entry in bias):
+        cells = [
+            (
+                entry.get("by"), entry.get("label"), entry.get("pairs"),
+                *(Cell(signed(entry.get(name)), entry.get(name)) for name in ("against", "residual")),
+            )
+            for entry in bias
+        ]  # fmt: skip
+        head = ("by", "kind", "pairs", "before", "after")
+        yield folded("Beside the other model", Html(table(head, cells, sortable=True)))
 
 
 def _negation(negation: dict[str, Any] | None) -> Iterator[str]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from embedft.reports.cloud import Cloud, Dot, cloud
-from embedft.reports.html import Html, element
+from embedft.reports.html import Html, element, shortened
 from embedft.reports.page import figure, paragraph, table
 from embedft.reports.plots import Axis, grid
-from embedft.reports.run.figures import plural, score, shortened, signed
+from embedft.reports.run.figures import plural, score, signed
 from embedft.reports.run.rows import Floats, Rows, View
 
 # Cells of a scatter along each axis: rows that fall into one are one dot, as large as they are many.

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from embedft.reports.html import cleaned
-from embedft.reports.run.record import Record
+from embedft.reports.html import cleaned, shortened
+from embedft.reports.page import json_block
+from embedft.reports.run.record import RunRecord
 
 Floats = npt.NDArray[np.float64]
 # A page of this many rows stays under 5 MB.
 MOST = 10_000
-# Bytes that all texts together may take, and characters of one of them at most and at least.
-TEXT_BYTES, LONGEST, SHORTEST = 2_400_000, 300, 24
+# Bytes that all texts together may take on the page, and characters of one of them at most and at least.
+TEXT_BYTES, LONGEST, SHORTEST = 2_400_000, 300, 8
 DIGITS = 4
 # Columns that figures are drawn from, and that a sign beside the prediction shows in the table.
 MARKED = frozenset({"right", "right before", "right after"})
@@ -29,11 +30,13 @@ class View:
         name: the metric.
         columns: name -> (rows,) numbers, NaN where there is none.
         gains: (rows,), by how much a row became better; zeros without another model.
+        hidden: columns that the table leaves out.
     """
 
     name: str
     columns: dict[str, Floats]
     gains: Floats
+    hidden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Rows:
                     "columns": [
                         {"name": name, "values": _rounded(values)}
                         for name, values in view.columns.items()
-                        if name not in MARKED
+                        if name not in view.hidden
                     ],
                     "outcome": np.sign(view.gains).astype(int).tolist(),
                 }
@@ -80,7 +83,7 @@ class Rows:
         }
 
 
-def read_rows(record: Record, *, most: int | None = MOST) -> Rows | None:
+def read_rows(record: RunRecord, *, most: int | None = MOST) -> Rows | None:
     """The rows of a record, those that changed most if there are more than ``most``; None if they were not kept."""
     if record.rows is None or record.rows.num_rows == 0:
         return None
@@ -100,7 +103,7 @@ def read_rows(record: Record, *, most: int | None = MOST) -> Rows | None:
     return whole if most is None else limited(whole, most)
 
 
-def _queries(columns: dict[str, Any], record: Record) -> tuple[dict[str, list[str]], list[View]]:
+def _queries(columns: dict[str, Any], record: RunRecord) -> tuple[dict[str, list[str]], list[View]]:
     texts = {"query": _strings(columns["query"])} if "query" in columns else {}
     texts["id"] = _strings(columns["query_id"])
     names = [name for name in record.values if name in columns]
@@ -138,7 +141,7 @@ def _labelled(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]
     after, right = _floats(columns["probability"]), _floats(columns["correct"])
     if "against:correct" not in columns:
         texts["predicted"] = _marked(columns["predicted"], right)
-        return texts, [View("right or wrong", {"right": right, "probability": after}, np.zeros(len(after)))]
+        return texts, [View("right or wrong", {"right": right, "probability": after}, np.zeros(len(after)), MARKED)]
     right_before = _floats(columns["against:correct"])
     texts["before"] = _marked(columns["against:predicted"], right_before)
     texts["after"] = _marked(columns["predicted"], right)
@@ -146,7 +149,7 @@ def _labelled(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]
         "right before": right_before, "right after": right,
         "probability before": _floats(columns["against:probability"]), "probability after": after,
     }  # fmt: skip
-    return texts, [View("right or wrong", shown, right - right_before)]
+    return texts, [View("right or wrong", shown, right - right_before, MARKED)]
 
 
 def _marked(labels: Any, right: Floats) -> list[str]:
@@ -163,7 +166,7 @@ def limited(rows: Rows, most: int = MOST) -> Rows:
     kept = np.sort(order)
     texts = {name: [values[row] for row in kept.tolist()] for name, values in rows.texts.items()}
     views = [
-        View(view.name, {name: values[kept] for name, values in view.columns.items()}, view.gains[kept])
+        replace(view, columns={name: values[kept] for name, values in view.columns.items()}, gains=view.gains[kept])
         for view in rows.views
     ]
     return Rows(rows.unit, texts, views, rows.total, rows.compared)
@@ -172,11 +175,9 @@ def limited(rows: Rows, most: int = MOST) -> Rows:
 def _cut(texts: dict[str, list[str]]) -> dict[str, list[str]]:
     length = LONGEST
     while True:
-        found = {
-            name: [text if len(text) <= length else text[: length - 1] + "…" for text in values]
-            for name, values in texts.items()
-        }
-        size = sum(len(text.encode("utf-8", "replace")) for values in found.values() for text in values)
+        found = {name: [shortened(text, length) for text in values] for name, values in texts.items()}
+        # As they are written: signs of markup take six bytes each there.
+        size = len(json_block(found).encode("utf-8", "replace"))
         if size <= TEXT_BYTES or length <= SHORTEST:
             return found
         length = max(int(length * min(TEXT_BYTES / size, 0.9)), SHORTEST)

@@ -16,8 +16,9 @@ def slices(rows: Sequence[dict[str, Any]], metric: str, unit: str) -> Iterator[s
     compared = [row for row in rows if is_number(row.get("difference"))]
     if compared:
         yield paragraph(
-            f"Difference in {metric} for parts of the {unit}; many slices are looked at, so one interval in twenty "
-            "misses zero by chance."
+            f"Difference in {metric} for parts of the {unit}. No slice is tested by itself, so none is called better "
+            "or worse: of many intervals one in twenty misses zero by chance. What stands out after a test of all of "
+            "them is said under Errors."
         )
         yield forest(
             [_difference(row, unit) for row in compared], f"difference in {metric}, 95 % interval",
@@ -33,11 +34,8 @@ def slices(rows: Sequence[dict[str, Any]], metric: str, unit: str) -> Iterator[s
 
 def _difference(row: dict[str, Any], unit: str) -> Estimate:
     low, high = row.get("difference_ci_low"), row.get("difference_ci_high")
-    kind = "same"
-    if is_number(low) and is_number(high):
-        kind = "better" if low > 0 else "worse" if high < 0 else "same"
     return Estimate(
-        _label(row, unit), row["difference"], low, high, f"{signed(row['difference'])} ({between(low, high)})", kind,
+        _label(row, unit), row["difference"], low, high, f"{signed(row['difference'])} ({between(low, high)})", "same",
         str(row.get("by", "")),
     )  # fmt: skip
 

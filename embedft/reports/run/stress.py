@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedft.reports.forest import Estimate, forest
-from embedft.reports.html import Html, own_text
+from embedft.reports.html import Html, own_text, shortened
 from embedft.reports.page import Cell, folded, paragraph, table
 from embedft.reports.run.examples import readings
-from embedft.reports.run.figures import KINDS, between, chance, is_number, score, shortened, signed
+from embedft.reports.run.figures import KINDS, between, chance, is_number, score, signed
 
 SHORT = 160
 

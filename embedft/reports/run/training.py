@@ -9,7 +9,7 @@ from embedft.reports.course import course
 from embedft.reports.html import Html
 from embedft.reports.page import folded, paragraph, table
 from embedft.reports.run.figures import is_number, score
-from embedft.reports.run.record import Record
+from embedft.reports.run.record import RunRecord
 
 # Fields of the log -> title, caption.
 FIGURES = {
@@ -21,7 +21,7 @@ FIGURES = {
 COSINES = (("cosine_pairs", "pairs"), ("cosine_others", "other texts"))
 
 
-def training(record: Record) -> Iterator[str]:
+def training(record: RunRecord) -> Iterator[str]:
     """Loss, learning rate, dev metric, gradient norm and cosines over the steps."""
     series = {name: _series(record.log, name) for name in {entry for line in record.log for entry in line}}
     best = record.run.get("best") or {}
@@ -40,7 +40,7 @@ def training(record: Record) -> Iterator[str]:
         yield folded("Dev evaluations as a table", Html(table(("step", dev[0], ""), rows)))
 
 
-def dev_series(record: Record) -> tuple[str, list[tuple[float, float]]] | None:
+def dev_series(record: RunRecord) -> tuple[str, list[tuple[float, float]]] | None:
     """The metric that chose the step of a run, and (step, value) on dev; None if it was not logged."""
     best = record.run.get("best") or {}
     return _dev({f"eval_{best.get('metric')}": _series(record.log, f"eval_{best.get('metric')}")}, best)
@@ -79,7 +79,7 @@ def _series(log: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
     return sorted(found.items())
 
 
-def _told(record: Record, best: dict[str, Any]) -> str:
+def _told(record: RunRecord, best: dict[str, Any]) -> str:
     settings = record.config.get("training") or {}
     parts = [f"Batches of {settings['batch_size']}"] if settings.get("batch_size") else []
     if best:
