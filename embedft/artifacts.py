@@ -15,7 +15,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +29,10 @@ WRITE_FAILED_WORDS = ("pytorchstreamwriter", "file write failed", "unexpected po
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a staged file that replaces ``path`` when the block ends without an error, flushed to the disk."""
+    """Yield a staged file that replaces ``path`` when the block ends without an error, flushed to the disk.
+
+    What the operating system refuses is told of ``path``, not of the staged file.
+    """
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with staged.open("wb") as file:
@@ -38,8 +41,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         staged.replace(path)
         sync_directory(path.parent)
-    except BaseException:
-        staged.unlink(missing_ok=True)
+    except BaseException as error:
+        if isinstance(error, OSError) and str(error.filename) == str(staged):
+            error.filename, error.filename2 = str(path), None
+        with suppress(OSError):
+            staged.unlink()
         raise
 
 
@@ -49,9 +55,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` by ``value`` as indented UTF-8 JSON, atomically."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, strict: bool = False) -> None:
+    """Replace ``path`` by ``value`` as indented UTF-8 JSON, atomically.
+
+    Args:
+        path: the file.
+        value: what to write.
+        strict: refuse NaN and infinities by a ValueError: JSON does not know them, and others than Python read the
+            file. Settings may hold an infinity (``training.max_grad_norm: .inf``, a head's threshold).
+    """
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=not strict) + "\n").encode())
 
 
 def sha256_of(path: Path) -> str:
@@ -125,7 +138,8 @@ def atomic_directory(
 
 
 def require_free(target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
-    """Raise ArtifactError if ``target`` exists and may not be replaced; an empty directory counts as free."""
+    """Raise ArtifactError if ``target`` cannot be made, or is there and may not be replaced; empty it is free."""
+    _require_reachable(target)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not target.is_dir():
@@ -139,12 +153,29 @@ def require_free(target: Path, *, force: bool = False, ours: Callable[[Path], bo
         )
 
 
-def require_file_free(target: Path, *, force: bool = False) -> None:
-    """Raise ArtifactError if a file exists at ``target`` and may not be replaced."""
+def require_file_free(target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
+    """Raise ArtifactError if ``target`` cannot be made, or a file is there that may not be replaced."""
+    _require_reachable(target)
     if target.is_dir():
         raise ArtifactError(f"{target}: is a directory; a file is to be written there.", hint="name another path.")
-    if target.exists() and not force:
+    if not target.exists():
+        return
+    if not force:
         raise ArtifactError(f"{target}: exists already.", hint="name another path, or add --force to replace it.")
+    if ours is not None and not ours(target):
+        raise ArtifactError(
+            f"{target}: is not what is to be written there; --force replaces only what embedft wrote.",
+            hint="name another path, or remove the file yourself.",
+        )
+
+
+def _require_reachable(target: Path) -> None:
+    """Raise ArtifactError if nothing can be made where ``target`` is to stand."""
+    above = next(folder for folder in target.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ArtifactError(f"{target}: {above} is a file, no folder.", hint="name another path.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ArtifactError(f"{target}: {above} may not be written to.", hint="name another path.")
 
 
 def _recover(target: Path) -> None:

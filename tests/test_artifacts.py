@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from embedft.artifacts import atomic_directory, disk_errors, is_disk_full, write_bytes
+from embedft.artifacts import (
+    atomic_directory,
+    disk_errors,
+    is_disk_full,
+    require_file_free,
+    require_free,
+    write_bytes,
+)
 from embedft.errors import ArtifactError, DiskFullError
 
 
@@ -82,3 +89,33 @@ def test_recovery_touches_its_own_target_alone(tmp_path):
     with atomic_directory(tmp_path / "model") as staged:
         (staged / "a").write_text("1")
     assert entries(tmp_path) == {"model", ".model.v2.1234abcd.old", ".model.v2.1234abcd.tmp", ".model.mine.tmp"}
+
+
+def test_what_the_system_refuses_is_told_of_the_file_not_of_the_staged_one(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_bytes(tmp_path / "nothing" / "file", b"1")
+    assert caught.value.filename == str(tmp_path / "nothing" / "file")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_bytes(tmp_path / "folder", b"1")
+    assert ".tmp" not in str(caught.value)
+    assert entries(tmp_path) == {"folder"}
+
+
+@pytest.mark.parametrize("require", [require_free, require_file_free])
+def test_what_cannot_be_made_is_refused_before_the_work(tmp_path, require):
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(ArtifactError, match="file is a file, no folder"):
+        require(tmp_path / "file" / "a" / "b")
+    require(tmp_path / "new" / "a" / "b")
+    assert entries(tmp_path) == {"file"}
+
+
+def test_a_file_that_is_not_ours_is_kept_even_with_force(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("1")
+    with pytest.raises(ArtifactError, match="exists already"):
+        require_file_free(path, ours=lambda _: True)
+    with pytest.raises(ArtifactError, match="replaces only what embedft wrote"):
+        require_file_free(path, force=True, ours=lambda _: False)
+    require_file_free(path, force=True, ours=lambda _: True)
