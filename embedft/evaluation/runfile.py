@@ -11,10 +11,13 @@ import gzip
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from embedft.artifacts import atomic_file
 from embedft.data import RetrievalData
@@ -59,9 +62,11 @@ def read_run(path: str | Path) -> RunFile:
             number, or a document that the query has found already. The message names the line.
     """
     path = Path(path)
-    name, hits = _read_json(path) if format_suffix(path) == JSON_SUFFIX else _read_trec(path)
+    is_json = format_suffix(path) == JSON_SUFFIX
+    name, hits = _read_json(path) if is_json else _read_trec(path)
     if not hits:
-        raise DataError(f"{path}: is empty; a run has at least one document of one query.", hint=LINE_HINT)
+        hint = JSON_HINT if is_json else LINE_HINT
+        raise DataError(f"{path}: is empty; a run has at least one document of one query.", hint=hint)
     return RunFile(path, name, hits)
 
 
@@ -69,7 +74,7 @@ def write_run(path: str | Path, query_ids: Sequence[str], ranking: Ranking, *, n
     """Write a ranking as a run file, atomically; the ending of the path tells the form, as in `read_run`.
 
     Args:
-        path: may end on ``.gz``.
+        path: may end on ``.gz`` or ``.zst``; folders above it are made.
         query_ids: of the ranking, in its order.
         ranking: what each query found. Read back it is the same, scores included.
         name: of the system, TREC's tag; spaces in it become underscores.
@@ -84,9 +89,21 @@ def write_run(path: str | Path, query_ids: Sequence[str], ranking: Ranking, *, n
     else:
         text = "".join(_trec_lines(path, hits, "_".join(name.split()) or "embedft"))
     content = text.encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
-        # No time of writing in it: the same ranking gives the same bytes.
-        file.write(gzip.compress(content, mtime=0) if path.suffix.lower() == ".gz" else content)
+        file.write(_compressed(content, path.suffix.lower()))
+
+
+def require_writable(path: str | Path, ids: Iterable[str]) -> None:
+    """Raise DataError if an id cannot stand in the run file of that name: before a search, not after it."""
+    if format_suffix(Path(path)) == JSON_SUFFIX:
+        return
+    for name in ids:
+        if len(name.split()) != 1 or name != name.strip():
+            raise DataError(
+                f"{path}: the id {name!r} has a space in it or is empty; columns of a TREC run stand between spaces.",
+                hint="write a .json instead.",
+            )
 
 
 def evaluate_run(
@@ -168,7 +185,9 @@ def _score(where: str, score: Any, hint: str) -> float:
         value = float(score)
     except (TypeError, ValueError):
         value = math.nan
-    if isinstance(score, bool) or not math.isfinite(value):
+    # Python also reads 1_0, and the digits of other scripts.
+    foreign = isinstance(score, str) and ("_" in score or not score.isascii())
+    if foreign or isinstance(score, bool) or not math.isfinite(value):
         raise DataError(f"{where}: the score is {score!r}, expected a finite number.", hint=hint)
     return value
 
@@ -178,7 +197,7 @@ def _read_json(path: Path) -> tuple[str, Hits]:
         content = stream.read()
     try:
         given = json.loads(content.decode("utf-8-sig"), object_pairs_hook=lambda pairs: _distinct(path, pairs))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not JSON: {error}.", hint=JSON_HINT) from error
     if not isinstance(given, dict) or not all(isinstance(found, dict) for found in given.values()):
         raise DataError(f"{path}: is not an object of objects.", hint=JSON_HINT)
@@ -196,8 +215,7 @@ def _distinct(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON's readers keep the last of several equal keys; here none may stand twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise DataError(f"{path}: {twice!r} stands twice in one object.", hint="keep one of them.")
     return found
 
@@ -241,13 +259,15 @@ def _hits(query_ids: Sequence[str], ranking: Ranking) -> Hits:
     }
 
 
+def _compressed(content: bytes, ending: str) -> bytes:
+    """As the ending of a file asks for; no time of writing in it: the same content gives the same bytes."""
+    if ending == ".gz":
+        return gzip.compress(content, mtime=0)
+    return bytes(pa.compress(content, "zstd", asbytes=True)) if ending == ".zst" else content
+
+
 def _trec_lines(path: Path, hits: Mapping[str, Mapping[str, float]], tag: str) -> list[str]:
-    for name in {*hits, *(document for found in hits.values() for document in found)}:
-        if len(name.split()) != 1 or name != name.strip():
-            raise DataError(
-                f"{path}: the id {name!r} has a space in it or is empty; columns of a TREC run stand between spaces.",
-                hint="write a .json instead.",
-            )
+    require_writable(path, {*hits, *(document for found in hits.values() for document in found)})
     return [
         f"{query} Q0 {document} {rank} {score!r} {tag}\n"
         for query, found in hits.items()

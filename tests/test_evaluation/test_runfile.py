@@ -9,7 +9,7 @@ import pytest
 
 from embedft.errors import DataError
 from embedft.evaluation import evaluate_retrieval, ranking_of_run
-from embedft.evaluation.runfile import RunFile, evaluate_run, read_run, write_run
+from embedft.evaluation.runfile import RunFile, _distinct, evaluate_run, read_run, write_run
 
 METRICS = ["ndcg@10", "mrr@10", "recall@20", "precision@5", "map@20"]
 
@@ -27,7 +27,7 @@ def grades(data):
     return found
 
 
-@pytest.mark.parametrize("name", ["run.trec", "run.json", "run.trec.gz", "run.json.gz"])
+@pytest.mark.parametrize("name", ["run.trec", "run.json", "run.trec.gz", "run.json.zst"])
 def test_a_ranking_that_is_written_is_read_back_with_equal_scores(evaluation, garden_data, tmp_path, name):
     write_run(tmp_path / name, evaluation.query_ids, evaluation.ranking, name="two words")
     run = read_run(tmp_path / name)
@@ -98,6 +98,8 @@ def test_a_judged_query_that_the_run_lacks_scores_nothing_and_is_told(evaluation
         ("q73 Q0 a 1 0.5 t\nq73 Q0 b 2 high t\n", ":2: the score is 'high'"),
         ("q73 Q0 a 1 nan t\n", ":1: the score is 'nan'"),
         ("q73 Q0 a 1 inf t\n", ":1: the score is 'inf'"),
+        ("q73 Q0 a 1 1_0 t\n", ":1: the score is '1_0'"),
+        ("q73 Q0 a 1 \u0663 t\n", ":1: the score is '\u0663'"),
         ("q73 Q0 a 1 2 t\n\nq73 Q0 a 2 1 t\n", ":3: query 'q73' finds document 'a' a second time"),
     ],
 )
@@ -115,6 +117,7 @@ def test_a_fault_of_a_trec_file_is_named_by_its_line(tmp_path, content, says):
         ("{}", "is empty"),
         ('{"q1": {}}', "is empty"),
         ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[1]", "is not an object of objects"),
         ('{"q1": 3}', "is not an object of objects"),
         ('{"q1": {"a": "high"}}', "query 'q1', document 'a': the score is 'high'"),
@@ -128,6 +131,26 @@ def test_a_fault_of_a_json_run_is_named(tmp_path, content, says):
     with pytest.raises(DataError) as caught:
         read_run(tmp_path / "run.json")
     assert says in caught.value.message
+    assert "line" not in caught.value.hint
+
+
+class Counted(str):
+    """A key that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_key_that_stands_twice_is_found_without_comparing_all_with_all(tmp_path):
+    pairs = [(Counted(number), 1.0) for number in (*range(2000), 1999)]
+    with pytest.raises(DataError, match="'1999' stands twice"):
+        _distinct(tmp_path / "run.json", pairs)
+    assert Counted.compared < 10 * len(pairs)
 
 
 def test_a_file_that_is_missing_or_cut_off_says_so(tmp_path):
