@@ -15,7 +15,7 @@ from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.labelled import names_of, sureness, told
 from embedft.evaluation.errors.neighbours import Neighbours
 from embedft.evaluation.errors.outside import outside_of
-from embedft.evaluation.errors.slices import Slicing, by_amount, decimal, percent, sliced_means, telling
+from embedft.evaluation.errors.slices import Slicing, by_amount, counted, decimal, percent, sliced_means, telling
 from embedft.evaluation.errors.suspects import label_errors
 from embedft.index.lexical.words import surfaces
 
@@ -208,18 +208,24 @@ def _calibration(evaluation: ClassificationEvaluation) -> dict[str, Any]:
 
 def _reading(answer: dict[str, Any], slicings: list[Slicing], correct: Floats, others: Floats | None) -> list[str]:
     counts = answer["counts"]
-    found = [f"{counts['mistakes']} of {answer['texts']} texts are wrong."]
+    found = [f"{counts['mistakes']} of {counted(answer['texts'], 'text', 'texts')} decided wrongly."]
     if others is not None:
-        found.append(f"{counts['won']} texts are right where the other model is wrong, {counts['lost']} the reverse.")
+        found.append(
+            f"{counted(counts['won'], 'text is', 'texts are')} right where the other model is wrong, "
+            f"{counts['lost']} the reverse."
+        )
     if answer["confused"]:
         worst = answer["confused"][0]
         found.append(
-            f"The most frequent confusion: {worst['texts']} texts of {worst['label']!r} ({percent(worst['share'])}) "
-            f"are taken for {worst['predicted']!r}."
+            f"The most frequent confusion: {counted(worst['texts'], 'text', 'texts')} of {worst['label']!r} "
+            f"({percent(worst['share'])}), taken for {worst['predicted']!r}."
         )
     if answer["absent"]:
         named = ", ".join(map(repr, answer["absent"][:NAMED])) + (", ..." if len(answer["absent"]) > NAMED else "")
-        found.append(f"{len(answer['absent'])} classes have no text in this split and no score: {named}.")
+        found.append(
+            f"{counted(len(answer['absent']), 'class has', 'classes have')} no text in this split and no score: "
+            f"{named}."
+        )
     calibration = answer["calibration"]
     found.append(
         f"Its decisions are right in {100 * calibration['accuracy']:.1f} %, and it is sure of them by "
@@ -230,7 +236,7 @@ def _reading(answer: dict[str, Any], slicings: list[Slicing], correct: Floats, o
         found += telling(slicings, answer["slices"], correct - others, "difference", SLICE_METRIC)
     if counts["label_errors"]:
         found.append(
-            f"{counts['label_errors']} labels of this split are doubtful; the head's own sure mistakes look the same, "
-            f"so read the texts."
+            f"{counted(counts['label_errors'], 'label', 'labels')} of this split the model contradicts; its own sure "
+            f"mistakes look the same, so read the texts."
         )
     return found + ([answer["out_of_scope"]["reading"]] if answer["out_of_scope"] else [])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.errors.judged import Case, Ranked
-from embedft.evaluation.errors.slices import percent
+from embedft.evaluation.errors.slices import counted, percent
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -94,6 +94,7 @@ def hubs_reading(hubs: dict[str, Any], queries: int) -> str | None:
     worst = hubs["top"][0]
     name = worst["title"] or worst["id"]
     return (
-        f"{hubs['hubs']} documents take {percent(hubs['share'])} of the places in the top {hubs['k']}; "
+        f"{counted(hubs['hubs'], 'document takes', 'documents take')} {percent(hubs['share'])} of the places in the "
+        f"top {hubs['k']}; "
         f"{name!r:.80} comes up for {worst['queries']} of {queries} queries and is relevant to {worst['relevant_to']}."
     )

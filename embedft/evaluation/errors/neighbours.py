@@ -71,6 +71,16 @@ class Neighbours:
             for places, line in zip(found, cosines, strict=True)
         ]
 
+    def held(self, rows: Rows, classes: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The share of the nearest training texts that have each class, (rows, classes)."""
+        number_of = {name: number for number, name in enumerate(classes)}
+        shares = np.zeros((len(rows), len(classes)))
+        found = self.nearest(rows)[1]
+        for place, line in enumerate(found.tolist()):
+            for name in (name for row in line for name in self.labels[row] if name in number_of):
+                shares[place, number_of[name]] += 1 / len(line)
+        return shares
+
     def closeness(self) -> npt.NDArray[np.float64]:
         """The cosine of each judged text with its nearest training text, (n,); NaN for those not looked at.
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.errors.judged import Case, Ranked, Rows
-from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, ends, mean_interval, percent, surplus
+from embedft.evaluation.errors.slices import ROUNDS, SMALLEST, counted, ends, mean_interval, percent, surplus
 from embedft.evaluation.errors.word_order import bm25_agreement
 from embedft.evaluation.judgments import NO_DOCUMENT
 from embedft.evaluation.significance import resampled_correlations
@@ -174,7 +174,8 @@ def _renamed(interval: dict[str, float | None]) -> dict[str, float | None]:
 
 def _reading(answer: dict[str, Any], known: int) -> str:
     if answer["spearman"] is None:
-        return f"{known} queries with words to share, or scores that do not differ: too little to tell."
+        what = counted(known, "query", "queries")
+        return f"{what} with words to share, or scores that do not differ: too little to tell."
     return " ".join([_of_rising(answer), *_of_order(answer["order"]), *_of_first(answer["first_wrong"])])
 
 

@@ -15,19 +15,18 @@ from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows, show
 from embedft.evaluation.errors.language import SAMPLED, language_of
 from embedft.evaluation.errors.lengths import length_of, relevant_lengths
 from embedft.evaluation.errors.overlap import Vocabulary, judged_shares, overlap_of
-from embedft.evaluation.errors.slices import Slicing, by_amount, by_kind, percent, sliced_means, telling
+from embedft.evaluation.errors.slices import Slicing, by_amount, by_kind, counted, percent, sliced_means, telling
 from embedft.evaluation.errors.to_label import to_label
 from embedft.evaluation.errors.unjudged import condensed, holes
 from embedft.evaluation.metrics import parse_metrics
 from embedft.evaluation.retrieval import RetrievalEvaluation
+from embedft.evaluation.significance import ROUNDING
 from embedft.index.lexical.words import surfaces
 
 Floats = npt.NDArray[np.float64]
 SHOWN_QUERIES = 20
 SHOWN_DOCUMENTS = 5
 OPENING = 2
-# Scores that differ by less differ by rounding.
-ROUNDING = 1e-12
 
 
 def retrieval_errors(
@@ -211,9 +210,14 @@ def _instead(case: Case, query: int, k: int) -> list[dict[str, Any]]:
 
 def _reading(answer: dict[str, Any], slicings: list[Slicing], scores: Floats, others: Floats | None) -> list[str]:
     counts, count = answer["counts"], answer["queries"]
-    found: list[str | None] = [f"{counts['failed']} of {count} queries fail outright: their {answer['metric']} is 0."]
+    found: list[str | None] = [
+        f"{counts['failed']} of {counted(count, 'query fails', 'queries fail')} outright: {answer['metric']} is 0."
+    ]
     if others is not None:
-        found.append(f"{counts['won']} queries score higher than with the other model, {counts['lost']} lower.")
+        found.append(
+            f"{counted(counts['won'], 'query scores', 'queries score')} higher than with the other model, "
+            f"{counts['lost']} lower."
+        )
     found += telling(slicings, answer["slices"], scores, "score", answer["metric"])
     if others is not None:
         found += telling(slicings, answer["slices"], scores - others, "difference", answer["metric"])

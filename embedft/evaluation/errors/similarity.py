@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.errors import DataError
+from embedft.evaluation.comparison import p_phrase
 from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.language import language_of
 from embedft.evaluation.errors.pairs import NEGATIONS, ONE, PairFeatures
@@ -23,7 +24,6 @@ from embedft.evaluation.errors.slices import (
     Slicing,
     by_amount,
     by_kind,
-    chance_text,
     differing,
     ends,
     mean_interval,
@@ -262,5 +262,5 @@ def _reading(
         told = [f"pairs with {high['label']} stand {_places(high)} too high"] if high["ci_low"] > 0 else []
         told += [f"pairs with {low['label']} {_places(low)} too low"] if low["ci_high"] < 0 else []
         if told:
-            sentences.append(f"Bias by {one.by} ({chance_text(chance)}): for their scores, {', '.join(told)}.")
+            sentences.append(f"Bias by {one.by} ({p_phrase(chance)}): for their scores, {', '.join(told)}.")
     return [*sentences, negation["reading"]]

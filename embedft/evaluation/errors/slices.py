@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedft.evaluation.significance import bootstrap_interval, holm, percentile_interval, resampled_weights
-from embedft.evaluation.significance.power import ALPHA
+from embedft.evaluation.comparison import p_phrase
+from embedft.evaluation.significance import ALPHA, bootstrap_interval, holm, percentile_interval, resampled_weights
 from embedft.evaluation.significance.resampling import resampled_means
 
 Floats = npt.NDArray[np.float64]
@@ -53,6 +53,11 @@ class Slicing:
 def plain(value: float, unit: str) -> str:
     """A whole number with its unit, in the singular for 1."""
     return f"{value:.0f} {unit[:-1] if value == 1 and unit.endswith('s') else unit}".strip()
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """A number with the words for one or for more: ``1 query scores``, ``2 queries score``."""
+    return f"{number} {one if number == 1 else more}"
 
 
 def percent(value: float, unit: str = "") -> str:
@@ -136,7 +141,7 @@ def by_kind(by: str, kinds: Sequence[str | None], *, items: str = "queries") -> 
         return Slicing(by, (), np.full_like(part, NOWHERE), f"{by}: no two kinds have {SMALLEST} {items} each.")
     told = []
     if joined and rest == NOWHERE:
-        told.append(f"{joined} {items} of {len(small)} rare kinds are in no slice")
+        told.append(f"{counted(len(small), 'rare kind', 'rare kinds')} ({joined} {items} in all) in no slice")
     if missing := sum(kind is None for kind in kinds):
         told.append(f"not known of {missing} {items}")
     return Slicing(by, tuple(labels), part, f"{by}: {'; '.join(told)}." if told else "")
@@ -245,7 +250,7 @@ def telling(
         own = [row for row in rows if row["by"] == one.by]
         worst, best = min(own, key=lambda row: row[key]), max(own, key=lambda row: row[key])
         sentences.append(
-            f"{what} depends on {one.by} ({chance_text(chance)}): "
+            f"{what} depends on {one.by} ({p_phrase(chance)}): "
             + ", ".join(f"{row[key]:{sign}.3f} for {_named(one, row['label'])}" for row in (worst, best))
             + "."
         )
@@ -254,8 +259,3 @@ def telling(
 
 def _named(slicing: Slicing, label: str) -> str:
     return label if slicing.ordered else repr(label)
-
-
-def chance_text(value: float) -> str:
-    """A p-value as sentences have it."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

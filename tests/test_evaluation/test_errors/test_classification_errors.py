@@ -66,6 +66,28 @@ def test_planted_label_errors_of_several_classes_name_the_class_that_is_missing_
     assert np.isin(found, rows).mean() > 0.7
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_doubt_counts_only_if_the_nearest_training_texts_share_it(several):
+    own = world(several=several, sure=12.0)
+    labels, chances = own.labels.copy(), own.probabilities.copy()
+    alone = np.flatnonzero(own.correct & (labels.sum(1) == 1))
+    planted, mistaken = alone[:10], alone[10:20]
+    labels[planted] = np.roll(labels[planted], 1, axis=1)
+    chances[mistaken] = np.roll(chances[mistaken], 1, axis=1)
+    given = replace(own, labels=labels, probabilities=chances)
+    # The training texts are labelled rightly, and each text is nearest to those of its own classes.
+    vectors = own.labels + 0.01
+    names = [[CLASSES[number] for number in np.flatnonzero(row)] for row in own.labels]
+    trained = {"train_texts": own.texts, "train_labels": names, "train_vectors": vectors}
+    told = [one["text"] for one in classification_errors(given, None)["label_errors"]]
+    checked_by = classification_errors(given, None, **trained, vectors=vectors)
+    seconded = {one["text"] for one in checked_by["label_errors"]}
+    assert {own.texts[row] for row in mistaken} & set(told)
+    assert {own.texts[row] for row in planted} & seconded
+    assert not seconded - {own.texts[row] for row in planted}
+    assert any("mistakes look the same" in sentence for sentence in checked_by["reading"])
+
+
 def test_doubts_are_the_off_diagonal_of_cleanlabs_confident_joint():
     count = pytest.importorskip("cleanlab.count")
     own = flipped(world(3, sure=3.0), np.arange(0, COUNT, 9))
@@ -132,7 +154,7 @@ def test_a_class_absent_from_the_split_is_said_and_has_no_score():
     assert answer["absent"] == ["rate"]
     absent = answer["per_class"][-1]
     assert (absent["class"], absent["recall"], absent["f1"], absent["against_f1"]) == ("rate", None, None, None)
-    assert any("1 classes have no text in this split" in sentence for sentence in answer["reading"])
+    assert any("1 class has no text in this split" in sentence for sentence in answer["reading"])
 
 
 def test_mistakes_come_with_the_training_texts_nearest_to_them():

@@ -37,6 +37,7 @@ def test_a_query_that_lost_its_document_is_the_first_with_both_ranks_and_what_ca
     assert [one["grade"] for one in lost["instead"]] == [None] * 5
     swapped = errors_of(data, others, scores)
     assert [one["query_id"] for one in swapped["won"]] == [one["query_id"] for one in answer["lost"]]
+    assert "1 query scores higher than with the other model, 0 lower." in swapped["reading"]
 
 
 def test_counts_and_scores_are_those_of_the_evaluation():

@@ -52,7 +52,7 @@ def test_a_planted_bias_by_shared_words_rises_with_them_and_is_told_first():
     residuals = [row["residual"] for row in answer["bias"] if row["by"] == "words in common"]
     assert residuals == sorted(residuals)
     assert residuals[0] < -0.05 < 0.05 < residuals[-1]
-    assert answer["reading"][0].startswith("Bias by words in common (p < 0.001)")
+    assert answer["reading"][0].startswith("Bias by words in common (p < 0.0002)")
 
 
 def test_a_model_that_errs_at_random_has_no_bias_even_where_the_kinds_have_other_scores():

@@ -45,7 +45,7 @@ def test_rare_kinds_are_joined_and_those_too_few_for_a_slice_are_said():
     assert slicing.labels == ("a", "b", "22 others")
     slicing = by_kind("source", ["a"] * 30 + ["b"] * 25 + ["c"] * 3 + [None] * 2)
     assert slicing.labels == ("a", "b")
-    assert "3 queries of 1 rare kinds" in slicing.why
+    assert "1 rare kind (3 queries in all)" in slicing.why
     assert "not known of 2" in slicing.why
 
 
