@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 # What a file of `-o` is, by its ending.
 FORMAT_OF = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+# How such a file begins: Markdown's with its heading and the first column, which has no name.
+OURS = re.compile(
+    r"[^\n]*\n\n\|\s*\| system \| |\\begin\{table\}\n\\centering\n\\caption\{|system,letter,metric,score,"
+    r'|\{"format": \d+, "task": '
+)
 
 
 @click.command()
@@ -32,8 +39,9 @@ FORMAT_OF = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 @click.option("--base", is_flag=True, help="Of each run, also the model that it began from.")
 @click.option("--allow-different", is_flag=True, help="Where data, splits or metrics differ: compare what is shared.")
 @click.option("--format", "form", type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
-              help="How it is printed.  [default: table, or by the ending of -o]")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file.")
+              help="How it is printed or, with -o, written.  [default: table; of a file, by its ending]")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+              help=f"Write it to this file: {', '.join(FORMAT_OF)}, or as --format says.")  # fmt: skip
 @precision_option
 @force_option
 @json_option
@@ -55,29 +63,56 @@ def compare(
     """Compare systems on the same queries, pairs or texts.
 
     A SYSTEM is a run, a folder of embedft evaluate -o, a run file (TREC's, or ranx' .json), or a model, which is
-    evaluated; NAME=SYSTEM names it. The first one is the baseline.
+    evaluated; NAME=SYSTEM names it. There may be any number of them. The first one is the baseline.
 
     \b
     embedft compare RUN_A RUN_B RUN_C --base
     embedft compare RUN bm25=BM25.trec bundled --data DATA -o table.tex
     """
-    from embedft.artifacts import require_file_free, write_bytes
+    from embedft.artifacts import write_bytes
     from embedft.evaluation.several import compare_several
 
-    if output is not None:
-        require_file_free(output, force=force)
+    written = _written_as(output, form, force=force) if output is not None else None
     opened = Systems(list(systems), data, split, task, metrics, precision, base)
     names, evaluations = opened.read()
     found = compare_several(names, evaluations, baseline=baseline, metrics=metrics, allow_different=allow_different)
-    form = "json" if as_json else form or FORMAT_OF.get(output.suffix.lower() if output else "", "table")
-    if output is not None:
-        write_bytes(output, _as_text(found, "markdown" if form == "table" else form).encode())
-    if form == "table" or (output is not None and not as_json):
+    if output is not None and written is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(output, _as_text(found, written).encode())
+    printed = "json" if as_json else "table" if output is not None else form or "table"
+    if printed == "table":
         from embedft.cli.evidence import print_several
 
         print_several(found)
     else:
-        click.echo(_as_text(found, form), nl=False)
+        click.echo(_as_text(found, printed), nl=False)
+
+
+def _written_as(output: Path, form: str | None, *, force: bool) -> str:
+    """The form of the file, once it is sure that it may be written.
+
+    Raises:
+        ArtifactError: something else is there.
+        ConfigError: neither an ending nor ``form`` says what it is to be.
+    """
+    from embedft.cli.places import require_result
+    from embedft.errors import ConfigError
+
+    require_result(output, "table", force=force, ours=_is_table)
+    if form not in (None, "table"):
+        return form
+    if output.suffix.lower() not in FORMAT_OF:
+        raise ConfigError(
+            f"{output}: no form has the ending {output.suffix!r}.",
+            hint=f"end it on {', '.join(FORMAT_OF)}, or add --format.",
+        )
+    return FORMAT_OF[output.suffix.lower()]
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is what this command wrote, or empty."""
+    text = path.read_bytes()
+    return not text or OURS.match(text.decode("utf-8", "replace")) is not None
 
 
 def _as_text(found: Several, form: str) -> str:
@@ -210,7 +245,7 @@ def _is_same(one: Evaluation, two: Evaluation) -> bool:
 def distinct_names(paths: Sequence[str]) -> list[str]:
     """The shortest end of each path that no other one has; what stands twice is numbered.
 
-    A run's model is named by its run, and a file without the endings of run files.
+    A run's model is named by its run, a file without the endings of run files, and a symbolic link as it is called.
     """
     parts = [_parts(path) for path in paths]
     names = []
@@ -232,7 +267,10 @@ def _parts(path: str) -> list[str]:
     from embedft.data.source import bare_stem
 
     where = Path(path)
-    parts = list(where.resolve().parts[1:] if where.exists() else where.parts)
+    if where.exists():
+        # As it was typed: a symbolic link keeps its name.
+        where = Path(os.path.normpath(where.absolute()))
+    parts = list(where.parts[1:] if where.is_absolute() else where.parts)
     if where.is_file():
         return [*parts[:-1], bare_stem(where)]
     return parts[:-1] if parts[-1] == "model" and len(parts) > 1 else parts
