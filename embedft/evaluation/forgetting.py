@@ -33,9 +33,9 @@ def forgetting(
 ) -> dict[str, Any]:
     """What was lost, for JSON.
 
-    Keys: data, unit, count (of pairs or queries, which "pairs" repeats), metric, before, after, difference (after -
-    before) with ci_low and ci_high, p_value, detectable (the smallest true difference that so many show with 80 %
-    power; None where the two score alike), verdict ("better", "no difference", "worse"), reading (sentences).
+    Keys: data, unit (pairs or queries), count, metric, before, after, difference (after - before) with ci_low and
+    ci_high, p_value, detectable (the smallest true difference that so many show with 80 % power; None where the two
+    score alike), verdict ("better", "no difference", "worse"), reading (sentences).
 
     Args:
         before: the encoder that was trained.
@@ -54,7 +54,6 @@ def forgetting(
         "data": data,
         "unit": second.unit,
         "count": second.count,
-        "pairs": second.count,
         "metric": metric,
         "before": first.metrics[metric],
         "after": second.metrics[metric],

@@ -28,7 +28,7 @@ def test_the_same_encoder_has_forgotten_nothing(encoder):
     found = forgetting(encoder, encoder)
     assert found["verdict"] == "no difference"
     assert (found["difference"], found["ci_low"], found["ci_high"], found["p_value"]) == (0, 0, 0, 1)
-    assert found["pairs"] == found["count"] == 180
+    assert (found["count"], found["unit"]) == (180, "pairs")
     assert "No forgetting is seen" in found["reading"]
     assert found["detectable"] is None
     json.dumps(found, allow_nan=False)
@@ -50,12 +50,13 @@ def test_other_scored_pairs_guard_as_well(encoder, spoilt, tmp_path: Path):
     path = tmp_path / "guard.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = forgetting(encoder, spoilt, path)
-    assert (found["pairs"], found["data"], found["metric"]) == (60, str(path), "spearman")
+    assert (found["count"], found["data"], found["metric"]) == (60, str(path), "spearman")
 
 
 def test_a_folder_of_queries_and_documents_guards_by_its_ranking(encoder, spoilt, garden, garden_data):
     found = forgetting(encoder, spoilt, garden)
     assert (found["metric"], found["unit"]) == ("ndcg@10", "queries")
+    assert "pairs" not in found
     expected = evaluate_retrieval(encoder, garden_data, "test", metrics=["ndcg@10"]).metrics["ndcg@10"]
     assert found["before"] == pytest.approx(expected)
     assert found["after"] < found["before"]

@@ -186,7 +186,7 @@ def test_similarity_aligns_the_pairs_that_mean_the_same(encoder):
     pairs = read_general()
     evaluation = evaluate_similarity(encoder, pairs, data="general", metrics=["spearman"], keep_vectors=True)
     found = geometry_of(evaluation, None, None, "test")
-    same = evaluation.vectors.rows[evaluation.scores > 0.8]
+    same = evaluation.vectors.rows[evaluation.scores >= 0.8]
     expected = alignment(*(evaluation.vectors.documents[side] for side in same.T))
     assert found["model"]["alignment"] == pytest.approx(expected)
     assert found["against"] is None

@@ -9,7 +9,8 @@ import numpy as np
 
 from embedft.errors import DataError
 from embedft.evaluation.geometry.clouds import Cloud, Rows, cloud_of
-from embedft.evaluation.geometry.measures import alignment, anisotropy, hubness, spectrum, uniformity
+from embedft.evaluation.geometry.intervals import Doubles, alignment_interval, pseudo_values, uniformity_interval
+from embedft.evaluation.geometry.measures import anisotropy, distances, hubness, potentials, spectrum, uniformity_of
 from embedft.evaluation.geometry.projection import Method, project
 from embedft.evaluation.geometry.reading import reading
 
@@ -38,11 +39,13 @@ def geometry_of(
 
 
 def geometry(own: Cloud, against: Cloud | None = None, *, method: Method = "pca", seed: int = 0) -> dict[str, Any]:
-    """The geometry, for JSON: model, against (or None), map, reading (sentences).
+    """The geometry, for JSON: model, against (or None), difference (or None), map, reading (sentences).
 
     Of a model: texts (how many the numbers are of, at most `SAMPLE`), dim, anisotropy, uniformity, alignment,
     effective_dimensions, participation_ratio, rankme, first_component, hubness, as `measures` defines them; None for
-    what these vectors have no value of. The map is of the first model, as `project` makes it.
+    what these vectors have no value of. uniformity_ci and alignment_ci are 95 % intervals, [low, high]; None of fewer
+    than 10 texts, or queries with a pair. The difference has uniformity and alignment of the first model minus those of
+    the other, and both intervals, on the same texts. The map is of the first model, as `project` makes it.
 
     Args:
         own: vectors of one model.
@@ -59,28 +62,49 @@ def geometry(own: Cloud, against: Cloud | None = None, *, method: Method = "pca"
     if against is not None and list(own.texts) != list(against.texts):
         raise DataError("the vectors of the two models are not of the same texts.", hint="encode the same data.")
     rows, pairs = _sample(own.measured, seed), _sample(own.positives, seed)
-    first = _numbers(own, rows, pairs)
-    second = _numbers(against, rows, pairs) if against is not None else None
+    first = _Measured(own, rows, pairs, seed)
+    second = _Measured(against, rows, pairs, seed) if against is not None else None
+    difference = first.minus(second) if second is not None else None
     return {
-        "model": first,
-        "against": second,
+        "model": first.numbers,
+        "against": second.numbers if second is not None else None,
+        "difference": difference,
         "map": project(own.vectors, own.texts, own.groups, method=method, seed=seed),
-        "reading": reading(first, second),
+        "reading": reading(first.numbers, second.numbers if second is not None else None, difference),
     }
 
 
-def _numbers(cloud: Cloud, rows: Rows, pairs: Rows) -> dict[str, Any]:
-    vectors = np.ascontiguousarray(cloud.vectors[rows])
-    found = spectrum(vectors)
-    return {
-        "texts": len(vectors),
-        "dim": vectors.shape[1],
-        "anisotropy": anisotropy(vectors),
-        "uniformity": uniformity(vectors),
-        "alignment": alignment(*(cloud.vectors[side] for side in pairs.T)) if len(pairs) else None,
-        **(NO_SPECTRUM if found is None else asdict(found)),
-        "hubness": hubness(vectors),
-    }
+class _Measured:
+    """The numbers of a cloud, and what its intervals are made of."""
+
+    def __init__(self, cloud: Cloud, rows: Rows, pairs: Rows, seed: int) -> None:
+        vectors = np.ascontiguousarray(cloud.vectors[rows])
+        found = spectrum(vectors)
+        sums = potentials(vectors)
+        self._owners, self._seed = pairs[:, 0], seed
+        self._distances = distances(*(cloud.vectors[side] for side in pairs.T))
+        self._pseudo = pseudo_values(sums) if len(sums) > 2 else sums
+        self.numbers: dict[str, Any] = {
+            "texts": len(vectors),
+            "dim": vectors.shape[1],
+            "anisotropy": anisotropy(vectors),
+            **self._told(uniformity_of(sums), self._pseudo, self._distances),
+            **(NO_SPECTRUM if found is None else asdict(found)),
+            "hubness": hubness(vectors),
+        }
+
+    def minus(self, other: _Measured) -> dict[str, Any]:
+        """Differences of uniformity and alignment, on the same texts."""
+        value = self.numbers["uniformity"] - other.numbers["uniformity"]
+        return self._told(value, self._pseudo - other._pseudo, self._distances - other._distances)
+
+    def _told(self, value: float, pseudo: Doubles, apart: Doubles) -> dict[str, Any]:
+        return {
+            "uniformity": value,
+            "uniformity_ci": uniformity_interval(pseudo, value, seed=self._seed),
+            "alignment": float(apart.mean()) if len(apart) else None,
+            "alignment_ci": alignment_interval(apart, self._owners, seed=self._seed) if len(apart) else None,
+        }
 
 
 def _sample(rows: Rows, seed: int) -> Rows:

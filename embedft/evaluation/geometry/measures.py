@@ -67,15 +67,30 @@ def uniformity(vectors: Floats) -> float:
     Args:
         vectors: unit vectors, (n, dim), at least two.
     """
-    count, total = len(vectors), 0.0
-    for start in range(0, count, BLOCK_ROWS):
+    return uniformity_of(potentials(vectors))
+
+
+def uniformity_of(sums: Doubles) -> float:
+    """The same from `potentials`, (n,)."""
+    return float(np.log(sums.sum() / (len(sums) * (len(sums) - 1))))
+
+
+def potentials(vectors: Floats) -> Doubles:
+    """Sum of exp(-2 d^2) over all other vectors, of each, (n,); d their distance.
+
+    Args:
+        vectors: unit vectors, (n, dim).
+    """
+    found = np.zeros(len(vectors))
+    for start in range(0, len(vectors), BLOCK_ROWS):
         # Each pair once: with the rows of the block itself above the diagonal, and with all later ones.
         cosines = vectors[start : start + BLOCK_ROWS] @ vectors[start:].T
         values = np.exp(2 * TEMPERATURE * (np.minimum(cosines, 1) - 1))
         size = len(cosines)
-        total += float(np.triu(values[:, :size], 1).sum(dtype=np.float64))
-        total += float(values[:, size:].sum(dtype=np.float64))
-    return float(np.log(total / (count * (count - 1) / 2)))
+        values[:, :size] = np.triu(values[:, :size], 1)
+        found[start : start + size] += values.sum(axis=1, dtype=np.float64)
+        found[start:] += values.sum(axis=0, dtype=np.float64)
+    return found
 
 
 def alignment(left: Floats, right: Floats) -> float:
@@ -87,7 +102,12 @@ def alignment(left: Floats, right: Floats) -> float:
         left: unit vectors, (pairs, dim).
         right: those that belong to them, (pairs, dim).
     """
-    return float(((left.astype(np.float64) - right) ** 2).sum(axis=1).mean())
+    return float(distances(left, right).mean())
+
+
+def distances(left: Floats, right: Floats) -> Doubles:
+    """Squared distances, (pairs,), of what stands in the same row."""
+    return np.asarray(((left.astype(np.float64) - right) ** 2).sum(axis=1), np.float64)
 
 
 def spectrum(vectors: Floats) -> Spectrum | None:

@@ -272,7 +272,7 @@ def _reading(answer: dict[str, Any], cheapest: dict[str, Any] | None) -> str:
         return f"No smaller storage than whole vectors in fp32 is shown to keep {share} of {metric} on {judged}."
     disk = cheapest["disk_mb_per_million"]
     beside = f", beside {disk:,.0f} MB on disk for rescoring" if disk else ""
-    how = _how(rows, cheapest) if answer["unit"] == "queries" else ""
+    how = _how(rows, cheapest) + _timed(answer) if answer["unit"] == "queries" else ""
     return (
         f"The cheapest storage that is shown to keep {share} of {metric} on {judged}: {_named(cheapest)}. "
         f"It keeps {_percent(cheapest['share'])} (at least {_percent(cheapest['share_low'])}), in "
@@ -302,6 +302,11 @@ def _how(rows: list[dict[str, Any]], cheapest: dict[str, Any]) -> str:
     if cheapest["kind"] is None:
         return f" An index of embedft keeps such codes{graph} with --kind {kind}{cut}, and always rescores."
     return f" embedft index build --kind {kind} keeps such codes{graph}{cut}."
+
+
+def _timed(answer: dict[str, Any]) -> str:
+    batch, documents = f"{answer['batch']} queries at a time", f"{answer['documents']:,} documents"
+    return f" Queries a second are of these {documents}, {batch}: a million take longer."
 
 
 def _named(row: dict[str, Any]) -> str:
