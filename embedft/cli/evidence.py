@@ -86,7 +86,7 @@ def _print_guard(out: Console, guard: dict[str, Any]) -> None:
     table.add_column("verdict")
     table.add_row(
         f"{guard['metric']} on {escape(str(guard['data']))}", f"{guard['count']:,}", f"{guard['before']:.4f}",
-        f"{guard['after']:.4f}", f"{guard['difference']:+.4f}  {_ends(guard, sign='+')}", f"{guard['p_value']:.4f}",
+        f"{guard['after']:.4f}", f"{guard['difference']:+.4f}  {_ends(guard, sign='+')}", _chance(guard["p_value"]),
         _verdict(guard["verdict"]),
     )  # fmt: skip
     out.print(table)
@@ -108,7 +108,7 @@ def _print_stress(out: Console, stress: dict[str, Any]) -> None:
         beside = [f"{row['against']['score']:.4f}" if row.get("against") else "-"] if other else []
         table.add_row(
             row["label"], f"{row['score']:.4f}", *beside, f"{row['drop']:+.4f}  {_ends(row, sign='+')}",
-            _shown(row["p_adjusted"], "{:.4f}"), f"{row['changed']:.0%}", _verdict(row["verdict"]),
+            _chance(row["p_adjusted"]), f"{row['changed']:.0%}", _verdict(row["verdict"]),
         )  # fmt: skip
     out.print(table)
     for left in stress["left_out"]:
@@ -123,6 +123,12 @@ def _ends(row: dict[str, Any], *, sign: str = "") -> str:
 
 def _shown(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def _chance(p_value: float | None) -> str:
+    from embedft.evaluation.comparison import p_text
+
+    return "-" if p_value is None else p_text(p_value)
 
 
 def _verdict(verdict: str) -> str:

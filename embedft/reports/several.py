@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Column of the given scores of pairs, beside the cosine of each system.
 GOLD = "given score"
+# Systems up to which the title names them.
+NAMED = 3
 
 
 def several_page(several: Several, records: Sequence[RunRecord]) -> str:
@@ -35,7 +37,7 @@ def several_page(several: Several, records: Sequence[RunRecord]) -> str:
     names = list(several.names)
     rows = _rows(names, records, several.baseline)
     return page(
-        f"{len(names)} systems compared: {', '.join(names)}",
+        f"{len(names)} systems compared" + (f": {', '.join(names)}" if len(names) <= NAMED else ""),
         [element("div", Html("\n".join(_verdict(several))), class_="top", id="verdict")],
         sections=list(_sections(several, names, records, rows)),
         data={SOURCE: rows.as_json()} if rows else None,
@@ -66,7 +68,7 @@ def _verdict(several: Several) -> Iterator[str]:
     yield element("div", element("p", told, class_="verdict"), class_="headline plain")
     facts = (
         ("judged on", plural(first.count, first.unit), f"split {first.split}"),
-        ("comparisons", f"{len(several.comparisons):,}", "corrected by Holm over all"),
+        ("comparisons", f"{len(several.comparisons):,}", "each of two systems in one metric"),
         ("baseline", several.names[several.baseline], ""),
     )
     yield element(
@@ -110,10 +112,9 @@ def _scores(several: Several) -> Iterator[str]:
             letters = "".join(several.letters[other] for other in several.better_than(system, metric))
             cells.append(Cell(Html(f"{shown}{element('sup', letters)}") if letters else shown, _number(value)))
         rows.append(cells)
-    yield table(("", "system", *several.metrics), rows, sortable=True)
+    yield table(("letter", "system", *several.metrics), rows, sortable=True)
     yield paragraph(
-        "Raised letters: the systems that a row is better than, p < 0.05 after Holm's correction over all "
-        f"{len(several.comparisons):,} comparisons. Bold: the best score, which alone proves nothing.",
+        f"{several.legend.removesuffix('.')}. Bold: the best score, which alone proves nothing.",
         kind="small",
     )
 
@@ -147,7 +148,7 @@ def _differences(several: Several) -> Iterator[str]:
             )
     base = several.names[several.baseline]
     yield forest(estimates, "difference, 95 % interval", ends=(f"← {base} has more", f"{base} has less →"))
-    head = ("system", "metric", "difference", "95 % interval", "p (Holm)", "effect size", "verdict")
+    head = ("system", "metric", "difference", "95 % interval", "p", "effect size", "verdict")
     yield table(head, rows, sortable=True, filtered="Filter the differences")
 
 

@@ -117,7 +117,7 @@ def test_it_tells_use_scores_cost_data_and_limits(run):
     assert "**Better than bundled: ndcg@10 rose from" in text
     row = next(line for line in text.splitlines() if line.startswith("| ndcg@10 |"))
     before, after, difference, chance, verdict = row.strip("| ").split(" | ")[1:]
-    assert float(before) < float(after) and verdict == "better" and chance == "&lt; 0.0002"
+    assert float(before) < float(after) and verdict == "better" and chance == "&lt;0.0002"
     assert re.fullmatch(r"\+0\.\d{4} \(\+0\.\d{3} \.\. \+0\.\d{3}\)", difference)
     assert "It has forgotten some of what it knew." in text
     assert "192 dimensions as int8, 192 MB a million documents" in text
@@ -125,6 +125,19 @@ def test_it_tells_use_scores_cost_data_and_limits(run):
     assert "| training.batch_size | 16 |" in text
     assert "What stands after 512 tokens" in text
     assert "encode_query" in text and "It needs no prompts" in text
+
+
+def test_an_encoder_that_was_not_trained_is_not_said_to_be(tmp_path):
+    run = with_model(report_cases.classification(tmp_path / "run", number=5))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"fingerprint": record["base_fingerprint"]}))
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["per_class"][4] |= {"texts": 0, "recall": 0.0, "f1": 0.0}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    text = write_card(run).read_text(encoding="utf-8")
+    assert "fine-tuned" not in text and "whose weights are as they were" in text and "was kept" not in text
+    assert "before: bundled, logistic head; interval" in text
+    assert "| class 4 | 0 | – | – | – |" in text
 
 
 def test_no_text_of_the_data_is_published(tmp_path):

@@ -300,6 +300,16 @@ def test_a_folder_that_is_no_run_is_told(tmp_path, make, said):
         write_report(tmp_path / "folder")
 
 
+@pytest.mark.parametrize(
+    ("analysis", "said"), [({"format": 9}, "format 9"), ({"format": 1, "geometry": {"model": 5}}, "is damaged")]
+)
+def test_an_analysis_of_another_shape_is_refused(tmp_path, analysis, said):
+    run = report_cases.retrieval(tmp_path / "run", analysis=False)
+    (run / "analysis.json").write_text(json.dumps(analysis))
+    with pytest.raises(ArtifactError, match=rf"analysis\.json: .*{said}"):
+        write_report(run)
+
+
 def test_a_damaged_file_of_a_run_is_named(tmp_path):
     run = report_cases.retrieval(tmp_path / "run")
     (run / "per_query.parquet").write_bytes(b"PAR1 no more")

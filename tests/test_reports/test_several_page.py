@@ -11,6 +11,7 @@ from test_run_report import parsed
 
 from embedft.data import read_beir
 from embedft.encoder import Encoder
+from embedft.errors import ArtifactError
 from embedft.evaluation import compare, comparison_dict
 from embedft.evaluation.classification import ClassificationEvaluation
 from embedft.evaluation.records import write_record
@@ -18,7 +19,7 @@ from embedft.evaluation.retrieval import evaluate_retrieval
 from embedft.evaluation.several import compare_several
 from embedft.evaluation.similarity import SimilarityEvaluation
 from embedft.reports import PAGE_BEGIN
-from embedft.reports.run import read_run_record
+from embedft.reports.run import read_run_record, write_report
 from embedft.reports.several import headline, several_page
 
 JUDGED = {"data_sha256": "0" * 64, "fingerprint": "1" * 64}
@@ -150,6 +151,12 @@ def test_the_command_tells_what_is_no_run_or_does_not_fit(cli, folders, tmp_path
     ):
         done = cli("report", *arguments)
         assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    changed = shutil.copytree(folders[1], tmp_path / "changed")
+    metrics = json.loads((changed / "metrics.json").read_text())
+    metrics["metrics"]["ndcg@10"] += 0.1
+    (changed / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ArtifactError, match="do not belong together"):
+        write_report(changed)
     other = shutil.copytree(folders[1], tmp_path / "other")
     metrics = json.loads((other / "metrics.json").read_text())
     (other / "metrics.json").write_text(json.dumps({**metrics, "data_sha256": "0" * 64}))

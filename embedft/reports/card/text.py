@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from embedft.evaluation.comparison import rule_text
 from embedft.reports.card.encoder import BUNDLED, EncoderFacts
 from embedft.reports.card.metadata import data_name
 from embedft.reports.card.places import last_part, without_places
@@ -22,7 +23,7 @@ def text(record: RunRecord, encoder: EncoderFacts) -> str:
     parts = [
         ("", _head(record, encoder)),
         ("Use", _use(record, encoder)),
-        ("Scores", _scores(record)),
+        ("Scores", _scores(record, encoder)),
         ("What it cost elsewhere", _guard(record)),
         ("Size against quality", _ladder(record)),
         ("Under stress", _stress(record.part("stress"))),
@@ -40,7 +41,10 @@ def text(record: RunRecord, encoder: EncoderFacts) -> str:
 
 def _head(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
     yield f"# {_safe(record.name)}\n"
-    yield f"An encoder of texts for {record.task}, fine-tuned by embedft from {_safe(encoder.base)}."
+    if _untouched(record):
+        yield f"An encoder of texts for {record.task}: {_safe(encoder.base)}, whose weights are as they were."
+    else:
+        yield f"An encoder of texts for {record.task}, fine-tuned by embedft from {_safe(encoder.base)}."
     told = evidence(record)
     verdict = _safe(sentence(record, _against(record, encoder)))
     yield f"\n**{verdict}** {told}" if told else f"\n**{verdict}**"
@@ -52,6 +56,12 @@ def _head(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
         f"architecture: {encoder.architecture}" if encoder.architecture else "",
     ]
     yield f"\n{'; '.join(filter(None, facts))}."
+
+
+def _untouched(record: RunRecord) -> bool:
+    """Whether the encoder is the base itself: a classifier alone was trained, or no step was better."""
+    prints = record.run.get("fingerprint"), record.run.get("base_fingerprint")
+    return prints[0] is not None and prints[0] == prints[1]
 
 
 def _against(record: RunRecord, encoder: EncoderFacts) -> str:
@@ -84,14 +94,15 @@ def _use(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
         yield '\nThe classifier on these vectors lies beside the model in `head/`: `embedft classify RUN "a text"`.'
 
 
-def _scores(record: RunRecord) -> Iterator[str]:
+def _scores(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
     if not record.comparison:
         rows = [(name, score(value, 4)) for name, value in record.values.items()]
         yield from _table(("metric", "score"), rows)
         return
     yield (
         f"On {plural(record.count, record.unit)} of {_safe(data_name(record))}, split {record.metrics.get('split')}, "
-        f"against the model it was trained from; interval and test are paired, over the same {record.unit}.\n"
+        f"before: {_safe(_against(record, encoder))}; interval and test are paired, over the same "
+        f"{record.unit}.\n"
     )
     compared = [
         (
@@ -102,6 +113,7 @@ def _scores(record: RunRecord) -> Iterator[str]:
         for name, value in record.comparison.items()
     ]  # fmt: skip
     yield from _table(("metric", "before", "after", "difference, 95 % interval", "p", "verdict"), compared)
+    yield f"\n{rule_text(record.comparison)}"
     found = record.comparison.get(record.metric) or {}
     if is_number(found.get("detectable")):
         yield f"\nThe smallest difference that would be seen four times in five: {score(found['detectable'])}."
@@ -110,11 +122,13 @@ def _scores(record: RunRecord) -> Iterator[str]:
         yield ""
         yield from _table(
             ("class", "texts", "precision", "recall", "F1"),
-            [
-                (row["class"], row["texts"], *(score(row.get(name)) for name in ("precision", "recall", "f1")))
-                for row in per_class
-            ],
-        )  # fmt: skip
+            [(row["class"], row["texts"], *_of_class(row)) for row in per_class],
+        )
+
+
+def _of_class(row: dict[str, Any]) -> list[str]:
+    """Precision, recall and F1; dashes for a class without a text, which has no score."""
+    return [score(row.get(name) if row["texts"] else None) for name in ("precision", "recall", "f1")]
 
 
 def _guard(record: RunRecord) -> Iterator[str]:
@@ -169,7 +183,7 @@ def _training(record: RunRecord) -> Iterator[str]:
     from embedft.reports.run.reproduce import own_settings
 
     best = record.run.get("best") or {}
-    if best:
+    if best and not _untouched(record):
         yield (
             f"Step {best.get('step')} was kept, by {best.get('metric')} on dev: {score(best.get('value'), 4)}, before "
             f"training {score(best.get('base'), 4)}.\n"

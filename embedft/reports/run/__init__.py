@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from embedft.artifacts import write_bytes
+from embedft.errors import ArtifactError
+from embedft.evaluation.analysis import ANALYSIS
 from embedft.reports.html import Html, element, own_text
 from embedft.reports.page import Section, page, paragraph
 from embedft.reports.run.classes import classes
@@ -89,7 +91,22 @@ def _sections(record: RunRecord, rows: Rows | None) -> Iterator[Section]:
     yield Section("reproduce", "How to reproduce", reproduce(record))
 
 
-def _analysis(record: RunRecord) -> Iterator[Section]:
+def _analysis(record: RunRecord) -> list[Section]:
+    """The parts of the analysis, drawn.
+
+    Raises:
+        ArtifactError: a part of ``analysis.json`` has another shape than those that are written.
+    """
+    try:
+        return [section._replace(body=list(section.body)) for section in _looked_into(record)]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{record.folder / ANALYSIS}: is damaged, or of another version: {type(error).__name__}: {error}.",
+            hint="remove it, or make it anew: embedft evaluate MODEL --data DATA -o FOLDER.",
+        ) from error
+
+
+def _looked_into(record: RunRecord) -> Iterator[Section]:
     errors = list(_errors(record))
     if errors:
         yield Section("errors", "Errors", errors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from embedft.evaluation.comparison import rule_text
 from embedft.evaluation.tally import LOWER_IS_BETTER
 from embedft.reports.forest import Estimate, forest
 from embedft.reports.html import Html, own_text
@@ -25,7 +26,11 @@ def _compared(record: RunRecord) -> Iterator[str]:
     yield paragraph(
         "Each line is the difference between ", own_text(base_name(str(record.metrics.get("model", "")))),
         " (after) and ", own_text(base_name(record.against)), " (before) on the same ", record.unit,
-        ", with its 95 % interval. An interval that crosses the dashed line may be chance.",
+        ", with its 95 % interval.",
+    )  # fmt: skip
+    yield paragraph(
+        rule_text(record.comparison),
+        " “Better” and “worse” need that p and an interval beside the dashed line, not one of both alone.",
     )  # fmt: skip
     sides = (("← before is better", "after is better →"), ("← after is better", "before is better →"))
     # Where less is better a difference to the left is a gain: these have an axis of their own.
@@ -37,13 +42,7 @@ def _compared(record: RunRecord) -> Iterator[str]:
             yield forest(rows, "difference, after less before" + (" (less is better)" if lower else ""), ends=ends)
     yield _table(record)
     tests = sorted({str(value["test"]) for value in record.comparison.values() if value.get("test")})
-    adjusted = any("p_adjusted" in value for value in record.comparison.values())
-    yield paragraph(
-        f"Test: {', '.join(tests) if tests else 'paired randomisation'}. Intervals: paired bootstrap. "
-        + ("Holm: p corrected for the number of comparisons. " if adjusted else "")
-        + "“Better” and “worse” need p < 0.05 and an interval without zero.",
-        kind="small",
-    )
+    yield paragraph(f"Test: {'; '.join(tests) or 'paired randomisation'}. Intervals: paired bootstrap.", kind="small")
 
 
 def _estimate(name: str, value: dict[str, Any]) -> Estimate:
@@ -58,7 +57,7 @@ def _estimate(name: str, value: dict[str, Any]) -> Estimate:
 def _table(record: RunRecord) -> str:
     extra = [
         (title, key)
-        for title, key in (("Holm", "p_adjusted"), ("effect size", "effect_size"), ("detectable", "detectable"))
+        for title, key in (("p (Holm)", "p_adjusted"), ("effect size", "effect_size"), ("detectable", "detectable"))
         if any(is_number(value.get(key)) for value in record.comparison.values())
     ]
     head = ["metric", "verdict", "before", "after", "difference", "95 % interval", "p", *(title for title, _ in extra)]

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any, TypeGuard
 
+from embedft.evaluation.comparison import p_phrase, p_text
 from embedft.reports.html import Html, element
 
 # Signs beside the words, for those who do not see the colours.
@@ -40,17 +41,13 @@ def between(low: Any, high: Any, *, sign: bool = True, digits: int = 3) -> str:
 
 
 def chance(p_value: Any) -> str:
-    """``0.0310``, or ``< 0.0002``: the least that the randomisation can tell."""
-    if not is_number(p_value):
-        return MISSING
-    return f"{p_value:.4f}" if p_value >= 0.0002 else "< 0.0002"
+    """``0.0310``, ``<0.0002``; a dash where there is none."""
+    return p_text(p_value) if is_number(p_value) else MISSING
 
 
 def with_chance(p_value: Any) -> str:
-    """``p = 0.031`` or ``p < 0.0002``; empty where there is none."""
-    if not is_number(p_value):
-        return ""
-    return f"p = {p_value:.3f}" if p_value >= 0.0095 else f"p = {p_value:.4f}" if p_value >= 0.0002 else "p < 0.0002"
+    """``p = 0.0310``, ``p < 0.0002``; empty where there is none."""
+    return p_phrase(p_value) if is_number(p_value) else ""
 
 
 def badge(verdict: Any) -> Html:

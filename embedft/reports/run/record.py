@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedft.errors import ArtifactError
-from embedft.evaluation.analysis import PARTS
+from embedft.evaluation.analysis import PARTS, read_analysis
+from embedft.evaluation.records import PER_QUERY
+from embedft.evaluation.records import read_record as check_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,14 +117,17 @@ def read_run_record(folder: Path) -> RunRecord:
             f"{folder}: the run is not finished (status {run.get('status')!r}, no metrics.json).",
             hint="go on with 'embedft train --resume', then ask again.",
         )
-    analysis = _object(folder / "analysis.json")
+    if "format" in metrics and (folder / PER_QUERY).is_file():
+        # Scores that do not belong together are refused, as where they are compared.
+        check_record(folder)
+    analysis = read_analysis(folder)
     return RunRecord(
         folder=folder,
         run=run,
         metrics=metrics,
         analysis={name: analysis[name] for name in PARTS if isinstance(analysis.get(name), dict)},
         log=_lines(folder / "train_log.jsonl"),
-        rows=_table(folder / "per_query.parquet"),
+        rows=_table(folder / PER_QUERY),
     )
 
 
