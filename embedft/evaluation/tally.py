@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +112,12 @@ def f_score(sums: Sums) -> Floats:
 
 
 def _macro(values: Floats, sums: Sums) -> Floats:
-    """The mean over the classes that are labelled or predicted at all, as scikit-learn takes it."""
-    present = sums.predicted + sums.labelled > 0
+    """The mean over the classes that have a text: they are the same for all who judge these texts.
+
+    As scikit-learn takes it with ``labels`` of these classes. Without, it adds those that are predicted and have no
+    text, and by a single such prediction a model is averaged over more classes than another.
+    """
+    present = sums.labelled > 0
     return ratio((values * present).sum(-1), present.sum(-1))
 
 
@@ -129,6 +133,19 @@ STATISTICS: dict[str, Callable[[Sums], Floats]] = {
     "brier": lambda sums: sums.square / sums.texts,
 }
 LOWER_IS_BETTER = frozenset(("ece", "nll", "brier"))
+MACRO = frozenset(("macro_f1", "precision", "recall"))
+
+
+class Exchanged(NamedTuple):
+    """What exchanging two models' answers says of the difference between them.
+
+    Attributes:
+        p_value: two-sided.
+        deviation: standard deviation of the difference under exchange.
+    """
+
+    p_value: float
+    deviation: float
 
 
 def intervals(own: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, tuple[float, float]]:
@@ -146,8 +163,20 @@ def resampled_differences(own: Tally, other: Tally, names: tuple[str, ...], *, s
     return _joined({name: STATISTICS[name](one) - STATISTICS[name](two) for name in names} for one, two in drawn)
 
 
-def p_values(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, float]:
-    """Statistic -> two-sided p-value of the paired randomisation test that exchanges the two answers text by text."""
+def widened(resampled: Floats, deviation: float, *, seed: int = 0) -> Floats:
+    """Resampled differences (rounds,), with so much noise added that they deviate at least by ``deviation``.
+
+    Resamples of the five texts of a small class, all won by one model, do not vary: the class then seems certain, and
+    it is as much of a macro mean as any. Exchanges do vary there. In 400 samples of real predictions, 5 texts of one
+    class beside 39 of each of five others, 95 % intervals of the difference hold the truth in 97 of 100 (macro F1) and
+    97 (recall), without the noise in 94 and 92; with four texts of each of 77 classes, of precision, in 94 and 89.
+    """
+    missing = max(deviation**2 - float(resampled.var()), 0.0) ** 0.5
+    return resampled + missing * np.random.default_rng(seed).normal(size=len(resampled))
+
+
+def exchange_tests(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, Exchanged]:
+    """Statistic -> the paired randomisation test that exchanges the two answers text by text."""
     change = (other.rows - own.rows).tocsr()
     change = change[np.flatnonzero(np.diff(change.indptr))]  # texts without a difference change nothing
     first, second = np.asarray(own.rows.sum(0)).ravel(), np.asarray(other.rows.sum(0)).ravel()
@@ -155,13 +184,15 @@ def p_values(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0)
         name: abs(float(STATISTICS[name](own.split(first)) - STATISTICS[name](other.split(second)))) - ROUNDING
         for name in names
     }
-    extreme = dict.fromkeys(names, 0)
+    extreme, squares = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
     for exchanged in exchanges(change.shape[0], seed=seed):
         shift = np.asarray(change.T @ exchanged.T.astype(np.float64)).T
         one, two = own.split(first + shift), other.split(second - shift)
         for name in names:
-            extreme[name] += int((np.abs(STATISTICS[name](one) - STATISTICS[name](two)) >= observed[name]).sum())
-    return {name: (extreme[name] + 1) / (ROUNDS + 1) for name in names}
+            differences = STATISTICS[name](one) - STATISTICS[name](two)
+            extreme[name] += int((np.abs(differences) >= observed[name]).sum())
+            squares[name] += float((differences**2).sum())
+    return {name: Exchanged((extreme[name] + 1) / (ROUNDS + 1), (squares[name] / ROUNDS) ** 0.5) for name in names}
 
 
 def _joined(blocks: Iterable[dict[str, Floats]]) -> dict[str, Floats]:

@@ -67,6 +67,55 @@ def test_a_class_that_is_neither_labelled_nor_predicted_does_not_count():
     assert found == pytest.approx(peer.f1_score(labels.argmax(1), chances.argmax(1), average="macro"))
 
 
+def without_quinces():
+    """Labels (100, 4) of the first three classes, and the probabilities of a model that is always right."""
+    labels = np.eye(4, dtype=bool)[np.arange(100) % 3]
+    return labels, 0.9 * labels + 0.025
+
+
+def test_a_text_taken_for_an_absent_class_costs_no_more_than_another_error():
+    labels, chances = without_quinces()
+    absent, present = chances.copy(), chances.copy()
+    absent[0], present[0] = [0.1, 0, 0, 0.9], [0.1, 0.9, 0, 0]
+    names = ("macro_f1", "precision", "recall")
+    one, two = evaluation(labels, absent, names=names), evaluation(labels, present, names=names)
+    gold, said, judged = labels.argmax(1), absent.argmax(1), [0, 1, 2]
+    assert one.metrics["macro_f1"] == pytest.approx(peer.f1_score(gold, said, average="macro", labels=judged))
+    assert one.metrics["precision"] == pytest.approx(peer.precision_score(gold, said, average="macro", labels=judged))
+    assert one.metrics["recall"] == pytest.approx(peer.recall_score(gold, said, average="macro", labels=judged))
+    found = one.compare(two)
+    assert {value.verdict for value in found.values()} == {"no difference"}
+    assert all(abs(value.difference) < 0.01 for value in found.values())
+    low, high = one.intervals()["macro_f1"]
+    assert 0.97 < low < high <= 1
+
+
+def test_the_classes_that_macro_metrics_are_means_over_are_said():
+    labels, chances = without_quinces()
+    few = np.r_[np.flatnonzero(labels[:, 0])[:5], np.flatnonzero(~labels[:, 0])]
+    one = evaluation(labels[few], chances[few])
+    said = one.as_dict()["macro"]
+    assert (said["classes"], said["absent"], said["small"]) == (3, ["quince"], ["apple"])
+    assert "not over 'quince'." in said["reading"] and "Fewer than 10 texts: 'apple'." in said["reading"]
+    absent = one.per_class()[-1]
+    assert (absent["class"], absent["precision"], absent["recall"], absent["f1"]) == ("quince", None, None, None)
+    whole = evaluation(*random_case()).macro()
+    assert (whole["absent"], whole["small"]) == ([], []) and "not over" not in whole["reading"]
+
+
+def test_a_class_of_five_texts_makes_no_interval_that_its_test_would_not_bear_out():
+    """The faults of both are the same but for five texts of one class, which one of them alone gets right."""
+    labels = np.eye(4, dtype=bool)[np.r_[np.zeros(5, int), 1 + np.arange(195) % 3]]
+    right = 0.9 * labels + 0.025
+    wrong = right.copy()
+    wrong[:5] = [0.1, 0.7, 0.1, 0.1]
+    found = evaluation(labels, wrong).compare(evaluation(labels, right))["recall"]
+    assert found.difference == pytest.approx(-1 / 4)
+    assert found.p_value > 0.05 and found.verdict == "no difference"
+    assert found.ci_low < -0.4 and found.ci_high > -0.1
+    assert found.detectable > 0.25
+
+
 def test_the_table_of_classes_and_the_confusion_equal_those_of_scikit_learn():
     labels, chances = random_case()
     one = evaluation(labels, chances)
