@@ -239,6 +239,11 @@ def validate_config(values: Mapping[str, Any], *, source: str) -> RunConfig:
         raise ConfigError(f"{source}: " + "; ".join(faults) + ".", hint=_hint(error.errors())) from error
 
 
+def filled(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Nested values as JSON with every field that they leave out at its default; raises ConfigError."""
+    return validate_config(values, source=source).model_dump(mode="json")
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """``training.epochs=3`` as ("training.epochs", 3); the value is read as YAML.
 

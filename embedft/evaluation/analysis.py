@@ -46,7 +46,7 @@ def _made(name: str, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any
 
 def write_analysis(folder: Path, analysis: dict[str, Any]) -> None:
     """Write ``analysis.json`` into a run or an evaluation, atomically."""
-    write_json(folder / ANALYSIS, analysis)
+    write_json(folder / ANALYSIS, analysis, strict=True)
 
 
 def read_analysis(folder: Path) -> dict[str, Any]:

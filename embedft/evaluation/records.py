@@ -68,7 +68,7 @@ def write_record(folder: Path, answer: dict[str, Any], evaluation: Evaluation, a
         evaluation.write_per_query(file, against)
     if isinstance(evaluation, RetrievalEvaluation):
         _write_rankings(folder / RANKING, evaluation, cast(RetrievalEvaluation | None, against))
-    write_json(folder / METRICS, answer)
+    write_json(folder / METRICS, answer, strict=True)
 
 
 def read_record(folder: str | Path) -> Record:

@@ -26,6 +26,7 @@ from embedft.training.losses.masks import PairSet
 from embedft.training.losses.registry import LOSSES, build_loss
 from embedft.training.mining.mined import RefreshedNegatives
 from embedft.training.processes import is_main, wait, world_size
+from embedft.training.rundir import number
 from embedft.training.trackers import tracked_in
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def fit(job: Job) -> None:
             directory.update(base_value=score(job.base)[metric])
     wait()
     checkpoint = newest_checkpoint(directory.checkpoints)
-    base_value = float(directory.read()["base_value"])
+    base_value = number(directory.read()["base_value"])
     logger.info(
         "training on %d rows, %d steps of %d, dev: %s, %s of the base model %.4f",
         sum(part.rows.num_rows for part in job.sets), steps, rows_a_step(job), job.task.size(dev, "dev"), metric,

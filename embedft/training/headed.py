@@ -138,7 +138,7 @@ def judge(
 
 def write_confusion(evaluation: Any, path: Path) -> None:
     """Write the classes and the confusion matrix of an evaluation as JSON."""
-    write_json(path, evaluation.confusion_dict())
+    write_json(path, evaluation.confusion_dict(), strict=True)
 
 
 def save(head: Head, folder: Path) -> None:

@@ -7,10 +7,11 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from embedft.artifacts import disk_errors
+from embedft.artifacts import disk_errors, is_disk_full
 from embedft.config import HeadConfig, RunConfig
 from embedft.data import Leak
 from embedft.data.general import read_general
@@ -20,7 +21,7 @@ from embedft.evaluation import Comparison, Evaluation, compare, comparison_dict
 from embedft.evaluation.analysis import write_analysis
 from embedft.evaluation.forgetting import check_guard
 from embedft.evaluation.records import write_record
-from embedft.tasks import Task, get_task
+from embedft.tasks import Looked, Task, get_task
 from embedft.training import headed
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
@@ -30,7 +31,7 @@ from embedft.training.mining.mined import check_mining, with_negatives
 from embedft.training.prepare import check_preparation, prepare_model
 from embedft.training.processes import is_main, join, wait
 from embedft.training.queries.query_only import check_query_only, check_trainable, fit_queries, is_query_only
-from embedft.training.rundir import RunDirectory, environment
+from embedft.training.rundir import RunDirectory, environment, number
 from embedft.training.sets import FROZEN, further_sets, loss_name, own_set
 
 logger = logging.getLogger("embedft")
@@ -46,7 +47,8 @@ class TrainResult:
         metric, best_value, base_value: the dev metric that chose it, its value there and for the base model.
         seconds: wall time of this call.
         evaluation, against: scores of the new and of the base model on the judged split.
-        comparison: metric name -> difference, interval, p-value, verdict.
+        comparison: metric name -> difference, interval, p-value, verdict; empty in all but the first of several
+            processes.
         leakage: what training and the other splits share.
         anchor: with ``training.anchor``, the sweep over shares of the new weights (`embedft.training.anchor`).
     """
@@ -71,8 +73,13 @@ class TrainResult:
             "seconds": round(self.seconds, 1),
             "leakage": [leak.as_dict() for leak in self.leakage],
             **({"anchor": self.anchor} if self.anchor else {}),
-            "evaluation": comparison_dict(self.evaluation, self.against, self.comparison),
+            "evaluation": self._judged,
         }
+
+    @cached_property
+    def _judged(self) -> dict[str, Any]:
+        # Once: its intervals take long where much was judged.
+        return comparison_dict(self.evaluation, self.against, self.comparison)
 
 
 def train(
@@ -279,12 +286,12 @@ def _judge(job: Job, start: float) -> TrainResult:
         run=directory.path,
         best_step=best["step"],
         metric=best["metric"],
-        best_value=best["value"],
-        base_value=best["base"],
+        best_value=number(best["value"]),
+        base_value=number(best["base"]),
         seconds=time.monotonic() - start,
         evaluation=evaluation,
         against=against,
-        comparison=compare(evaluation, against),
+        comparison=compare(evaluation, against) if is_main() else {},
         leakage=job.leakage,
         anchor=directory.read().get("anchor"),
     )
@@ -294,8 +301,23 @@ def _judge(job: Job, start: float) -> TrainResult:
             headed.write_confusion(evaluation, directory.confusion)
         answer = result.as_dict()
         write_record(directory.path, answer["evaluation"], evaluation, against)
-        if config.evaluation.report:
-            write_analysis(directory.path, analysis(job, looked))
         directory.update(status="finished", seconds=answer["seconds"], fingerprint=tuned.fingerprint)
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
+        if config.evaluation.report:
+            _look_behind(job, looked)
     return result
+
+
+def _look_behind(job: Job, looked: Looked) -> None:
+    """Write the analysis of a run that is finished already: whatever happens here, its model and scores stand."""
+    folder = job.directory.path
+    try:
+        write_analysis(folder, analysis(job, looked))
+    except Exception as error:  # a fault of ours; those of the data are told part by part
+        if is_disk_full(error, folder):
+            raise
+        logger.exception(
+            "analysis: left out, by a fault of embedft; the run stands. Please report it. "
+            "'embedft train -o %s --resume' tries again.",
+            folder,
+        )

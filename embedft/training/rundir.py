@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from embedft.artifacts import require_free, write_json
+from embedft.config import filled
 from embedft.errors import ArtifactError, ConfigError
+from embedft.evaluation.evaluation import without_nan
 
 RUN_FORMAT = 1
 LOCK = ".lock"
@@ -115,13 +118,14 @@ class RunDirectory:
         return record
 
     def update(self, **fields: Any) -> None:
-        """Lay fields over ``run.json``, atomically."""
-        write_json(self.run_file, {**self.read(), **fields})
+        """Lay fields over ``run.json``, atomically; null where a number is none (`number` reads it)."""
+        write_json(self.run_file, {**self.read(), **without_nan(fields)})
 
     def check_resumable(self, config: dict[str, Any], files: dict[str, str], base_fingerprint: str) -> None:
         """Raise ConfigError if settings, data or base model are not those that the run began with."""
         stored = self.read()
-        changed = _differences(stored["config"], config)
+        # A run of an earlier embedft lacks the fields that were added since: for it they stand at their defaults.
+        changed = _differences(filled(stored["config"], source=str(self.run_file)), config)
         if changed:
             raise ConfigError(
                 f"{self.path}: the run began with other settings: {'; '.join(changed)}.",
@@ -139,6 +143,11 @@ class RunDirectory:
                 f"{self.path}: the data has changed since the run began: {', '.join(edited)}.",
                 hint="restore the files, or start afresh with --force.",
             )
+
+
+def number(value: float | None) -> float:
+    """A number of ``run.json``, in which null stands for one that is none."""
+    return math.nan if value is None else float(value)
 
 
 def _is_run(path: Path) -> bool:

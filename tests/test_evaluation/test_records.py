@@ -21,6 +21,7 @@ from embedft.evaluation import (
     evaluate_similarity,
     ranking_of_run,
 )
+from embedft.evaluation.analysis import write_analysis
 from embedft.evaluation.classification import OutOfScope
 from embedft.evaluation.digest import digest_of_pairs, digest_of_retrieval, digest_of_texts
 from embedft.evaluation.records import read_record, write_record
@@ -145,6 +146,15 @@ def test_a_metric_that_is_no_number_is_null_in_the_file_and_none_again_when_read
     written(tmp_path / "r", RetrievalEvaluation("m", "d", "test", ["q1", "q2"], {"ndcg@10": scores}, run))
     assert json.loads((tmp_path / "r" / "metrics.json").read_text())["metrics"] == {"ndcg@10": None}
     assert np.isnan(read_record(tmp_path / "r").evaluation.metrics["ndcg@10"])
+
+
+def test_a_number_that_json_does_not_know_is_never_written_as_evidence(retrieval, tmp_path):
+    answer = written(tmp_path / "one", retrieval)
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(tmp_path / "one", {**answer, "more": float("inf")}, retrieval, None)
+    with pytest.raises(ValueError, match="JSON"):
+        write_analysis(tmp_path / "one", {"errors": float("nan")})
+    assert json.loads((tmp_path / "one" / "metrics.json").read_text()) == answer
 
 
 def test_the_digest_is_of_what_was_judged_not_of_files_order_or_other_splits(garden, garden_data):

@@ -15,6 +15,7 @@ from conftest import GARDEN, heed_interrupts
 from embedft import RunConfig
 from embedft.errors import ArtifactError, ConfigError
 from embedft.training import tune
+from embedft.training.tuning.directory import TuneDirectory
 from embedft.training.tuning.space import (
     Choice,
     Range,
@@ -493,3 +494,13 @@ def test_a_study_killed_in_the_middle_loses_no_finished_trial_and_ends_as_an_uni
     ]
     metrics = [json.loads((tmp_path / name / "best" / "metrics.json").read_text()) for name in ("whole", "killed")]
     assert metrics[0]["metrics"] == metrics[1]["metrics"]
+
+
+def test_a_study_of_an_earlier_embedft_has_the_defaults_of_the_fields_that_it_did_not_know(tmp_path):
+    settings = {"config": config().model_dump(mode="json"), "space": {}, "seed": 0, "pruning": True}
+    stored = {**settings, "config": {**settings["config"], "evaluation": {"metrics": None}}, "data": {}, "first": {}}
+    study = TuneDirectory(tmp_path)
+    study.start(stored)
+    study.check_settings(settings)
+    with pytest.raises(ConfigError, match=r"training\.max_steps was 4, now 5"):
+        study.check_settings({**settings, "config": config(training={"max_steps": 5}).model_dump(mode="json")})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedft.artifacts import require_free, write_json
+from embedft.config import filled
 from embedft.errors import ArtifactError, ConfigError
 from embedft.training.rundir import environment
 
@@ -114,6 +115,8 @@ class TuneDirectory:
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise ConfigError if the study was begun with other settings."""
         stored = self.read()
+        # A study of an earlier embedft lacks the fields that were added since.
+        stored["config"] = filled(stored["config"], source=str(self.record))
         before, now = (dict(_flat({name: source[name] for name in BEGUN_WITH})) for source in (stored, settings))
         changed = [
             f"{name.removeprefix('config.')} was {before.get(name)!r}, now {now.get(name)!r}"

@@ -21,7 +21,7 @@ from typing import Any
 
 from embedft.artifacts import write_bytes
 from embedft.config import RunConfig
-from embedft.training.rundir import RunDirectory
+from embedft.training.rundir import RunDirectory, number
 from embedft.training.tuning.study import State
 
 POLL_SECONDS = 0.2
@@ -240,7 +240,7 @@ def _outcome(run: RunDirectory, watch: Watch, reason: str | None, seconds: float
         return Outcome("pruned", curve[-1][1], seconds, at, curve)
     if reason is not None:
         return Outcome("failed", None, seconds, reason, curve)
-    value = run.read()["best"]["value"]
+    value = number(run.read()["best"]["value"])
     if not math.isfinite(value):
         return Outcome("failed", None, seconds, f"diverged: the best value is {value}", curve)
-    return Outcome("complete", float(value), seconds, None, curve)
+    return Outcome("complete", value, seconds, None, curve)
