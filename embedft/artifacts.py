@@ -160,6 +160,9 @@ def require_file_free(target: Path, *, force: bool = False, ours: Callable[[Path
         raise ArtifactError(f"{target}: is a directory; a file is to be written there.", hint="name another path.")
     if not target.exists():
         return
+    if target.is_symlink() or not target.is_file():
+        # A new file would take the place of the link or the device itself, /dev/null included.
+        raise ArtifactError(f"{target}: is a link or a device, no file.", hint="name another path.")
     if not force:
         raise ArtifactError(f"{target}: exists already.", hint="name another path, or add --force to replace it.")
     if ours is not None and not ours(target):

@@ -1,6 +1,7 @@
 """Directories appear whole or not at all."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,15 @@ def test_what_cannot_be_made_is_refused_before_the_work(tmp_path, require):
         require(tmp_path / "file" / "a" / "b")
     require(tmp_path / "new" / "a" / "b")
     assert entries(tmp_path) == {"file"}
+
+
+def test_a_link_or_a_device_is_never_replaced(tmp_path):
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(ArtifactError, match="a link or a device"):
+            require_file_free(tmp_path / name, force=True)
 
 
 def test_a_file_that_is_not_ours_is_kept_even_with_force(tmp_path):
