@@ -76,7 +76,9 @@ def ordered_search(queries: Floats, documents: Floats, k: int, place: Rows | Non
     scores, rows = _search(queries, documents, min(k + 1, len(documents)))
     # FAISS fills up by row -1 where a score is no number.
     tied = (scores[:, k - 1 : -1] == scores[:, k:]) & (rows[:, k:] >= 0)
-    scores, rows = _sorted(scores[:, :k], rows[:, :k], place)
+    scores, rows = scores[:, :k], rows[:, :k]
+    if place is not None:
+        scores, rows = _sorted(scores, rows, place)
     across = np.flatnonzero(tied)
     if len(across):
         scores[across], rows[across] = _settle_ties(queries[across], documents, k, place)
