@@ -110,5 +110,5 @@ def require_new(file: Path, begin: str, *, force: bool, apart_from: Iterable[obj
         return
     if not force:
         raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")
-    if file.is_dir() or (file.stat().st_size and not file.read_bytes()[: len(begin)] == begin.encode()):
+    if not file.is_file() or (file.stat().st_size and not file.read_bytes()[: len(begin)] == begin.encode()):
         raise ArtifactError(f"{file}: embedft did not write it; --force replaces only its own.", hint=ANOTHER)

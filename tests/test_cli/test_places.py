@@ -1,6 +1,7 @@
 """Where ``embedft evaluate`` and ``embedft compare`` write: what cannot be written is refused before the work."""
 
 import json
+import os
 import shutil
 
 import click
@@ -9,6 +10,7 @@ import pytest
 from conftest import GARDEN
 
 from embedft.cli.compare import compare, distinct_names
+from embedft.cli.dataset import require_new
 from embedft.cli.evaluate import evaluate
 from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, ConfigError, DataError
@@ -176,3 +178,9 @@ def test_links_are_called_as_they_are_called(stored, monkeypatch, capsys):
     assert [system["name"] for system in json.loads(capsys.readouterr().out)["systems"]] == ["s1", "s2"]
     (stored / "s1" / "model").mkdir()
     assert distinct_names(["s1/model", "e2"]) == ["s1", "e2"]
+
+
+def test_a_device_is_never_replaced_by_a_page(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="embedft did not write it"):
+        require_new(tmp_path / "pipe", "<!", force=True)
