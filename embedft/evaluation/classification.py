@@ -211,7 +211,8 @@ class ClassificationEvaluation:
         absent = [name for name, count in zip(self.classes, texts, strict=True) if not count]
         small = [name for name, count in zip(self.classes, texts, strict=True) if 0 < count < FEW_TEXTS]
         judged = len(self.classes) - len(absent)
-        reading = f"Macro F1, precision and recall are means over the {judged} classes that have a text here"
+        those = f"the {judged} classes that have" if judged > 1 else "the one class that has"
+        reading = f"Macro F1, precision and recall are means over {those} a text here"
         reading += f", not over {_listed(absent)}." if absent else "."
         if small:
             reading += (

@@ -149,8 +149,10 @@ class Exchanged(NamedTuple):
 
 
 def intervals(own: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Statistic -> 95 % bootstrap interval over the texts."""
+    """Statistic -> 95 % bootstrap interval over the texts; no numbers of one text, which says nothing of others."""
     count = own.rows.shape[0]
+    if count < 2:
+        return dict.fromkeys(names, (np.nan, np.nan))
     drawn = (own.sums(weights) for weights in resampled_weights(count, seed=seed))
     values = _joined({name: STATISTICS[name](sums) for name in names} for sums in drawn)
     ends = {name: percentile_interval(values[name], count=count) for name in names}
@@ -172,7 +174,7 @@ def widened(resampled: Floats, deviation: float, *, seed: int = 0) -> Floats:
     97 (recall), without the noise in 94 and 92; with four texts of each of 77 classes, of precision, in 94 and 89.
     """
     missing = max(deviation**2 - float(resampled.var()), 0.0) ** 0.5
-    return resampled + missing * np.random.default_rng(seed).normal(size=len(resampled))
+    return np.asarray(resampled + missing * np.random.default_rng(seed).normal(size=len(resampled)), np.float64)
 
 
 def exchange_tests(own: Tally, other: Tally, names: tuple[str, ...], *, seed: int = 0) -> dict[str, Exchanged]:
