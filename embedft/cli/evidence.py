@@ -62,7 +62,7 @@ def print_analysis(analysis: dict[str, Any]) -> None:
 def _print_ladder(out: Console, ladder: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("dimensions", "storage", title=f"Cost against {ladder['metric']}", title_justify="left")
+    table = Table("dimensions", "storage", title=_ladder_title(ladder), title_justify="left")
     for heading in ("score, 95 % interval", "kept", "MB a million", "queries a second"):
         table.add_column(heading, justify="right")
     for row in ladder["rows"]:
@@ -74,6 +74,13 @@ def _print_ladder(out: Console, ladder: dict[str, Any]) -> None:
         table.add_row(*(f"[bold]{cell}[/]" if chosen else cell for cell in cells))
     out.print(table)
     _say(out, ladder["reading"])
+
+
+def _ladder_title(ladder: dict[str, Any]) -> str:
+    title = f"Cost against {ladder['metric']}"
+    if ladder["rows"] and ladder["rows"][0]["qps"] is not None:
+        title += f"; queries a second of {ladder['documents']:,} documents, {ladder['batch']} at a time"
+    return title
 
 
 def _print_guard(out: Console, guard: dict[str, Any]) -> None:

@@ -211,6 +211,14 @@ def test_an_evaluation_of_one_model_has_scores_and_no_verdict(tmp_path):
     assert "▲" not in page.partition("<script")[0]
 
 
+def test_an_evaluation_of_two_models_calls_neither_the_earlier_one(tmp_path):
+    page = run_page(read_run_record(report_cases.retrieval(tmp_path / "scores", run=False, analysis=False)))
+    assert re.search(r"Better than bundled: ndcg@10 is 0\.\d{3} against 0\.\d{3}\.", page)
+    comparison = page.partition('<section id="comparison"')[2].partition("</section>")[0]
+    assert "← other model is better" in comparison and not re.search(r"\b(before|after)\b", comparison)
+    assert "“after” is scores/model and “before” is bundled." in page
+
+
 def test_a_metric_that_is_no_number_is_a_dash(tmp_path):
     run = report_cases.retrieval(tmp_path / "run", 3)
     metrics = json.loads((run / "metrics.json").read_text())

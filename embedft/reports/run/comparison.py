@@ -22,24 +22,33 @@ def comparison(record: RunRecord) -> Iterator[str]:
         yield from _alone(record)
 
 
+def _sides(record: RunRecord) -> tuple[str, str]:
+    """What the other model and this one are called: only a run has a before."""
+    return ("before", "after") if record.run else ("other model", "this model")
+
+
 def _compared(record: RunRecord) -> Iterator[str]:
+    before, after = _sides(record)
     yield paragraph(
         "Each line is the difference between ", own_text(base_name(str(record.metrics.get("model", "")))),
-        " (after) and ", own_text(base_name(record.against)), " (before) on the same ", record.unit,
+        f" ({after}) and ", own_text(base_name(record.against)), f" ({before}) on the same {record.unit}",
         ", with its 95 % interval.",
     )  # fmt: skip
     yield paragraph(
         rule_text(record.comparison),
         " “Better” and “worse” need that p and an interval beside the dashed line, not one of both alone.",
     )  # fmt: skip
-    sides = (("← before is better", "after is better →"), ("← after is better", "before is better →"))
+    sides = (
+        (f"← {before} is better", f"{after} is better →"),
+        (f"← {after} is better", f"{before} is better →"),
+    )
     # Where less is better a difference to the left is a gain: these have an axis of their own.
     for lower, ends in zip((False, True), sides, strict=True):
         rows = [
             _estimate(name, value) for name, value in record.comparison.items() if (name in LOWER_IS_BETTER) == lower
         ]
         if rows:
-            yield forest(rows, "difference, after less before" + (" (less is better)" if lower else ""), ends=ends)
+            yield forest(rows, f"difference, {after} less {before}" + (" (less is better)" if lower else ""), ends=ends)
     yield _table(record)
     tests = sorted({str(value["test"]) for value in record.comparison.values() if value.get("test")})
     yield paragraph(f"Test: {'; '.join(tests) or 'paired randomisation'}. Intervals: paired bootstrap.", kind="small")
@@ -60,7 +69,7 @@ def _table(record: RunRecord) -> str:
         for title, key in (("p (Holm)", "p_adjusted"), ("effect size", "effect_size"), ("detectable", "detectable"))
         if any(is_number(value.get(key)) for value in record.comparison.values())
     ]
-    head = ["metric", "verdict", "before", "after", "difference", "95 % interval", "p", *(title for title, _ in extra)]
+    head = ["metric", "verdict", *_sides(record), "difference", "95 % interval", "p", *(title for title, _ in extra)]
     head.append("won/lost/same")
     rows = []
     for name, value in record.comparison.items():

@@ -8,7 +8,7 @@ from typing import Any
 from embedft.reports.cloud import Cloud, Dot, cloud
 from embedft.reports.html import Html, element, shortened
 from embedft.reports.page import Cell, folded, paragraph, table
-from embedft.reports.run.figures import is_number, score
+from embedft.reports.run.figures import between, is_number, score
 
 MEANINGS = {
     "anisotropy": "mean cosine of two texts drawn at random; 0: they point everywhere",
@@ -44,8 +44,7 @@ def _figures(model: dict[str, Any], against: dict[str, Any]) -> Iterator[str]:
     rows = [
         [
             name.replace("_", " "),
-            _value(model[name]),
-            *([_value(against.get(name))] if against else []),
+            *(_with_interval(side, name) for side in (model, against) if side),
             MEANINGS.get(name, ""),
         ]
         for name in names
@@ -55,6 +54,12 @@ def _figures(model: dict[str, Any], against: dict[str, Any]) -> Iterator[str]:
 
 def _value(value: Any) -> Cell:
     return Cell(f"{value:,}" if isinstance(value, int) else score(value), value if is_number(value) else None)
+
+
+def _with_interval(side: dict[str, Any], name: str) -> Cell:
+    """A figure, with its 95 % interval where it has one."""
+    value, ends = _value(side.get(name)), side.get(f"{name}_ci")
+    return value._replace(shown=f"{value.shown} ({between(*ends)})") if ends else value
 
 
 def _map(found: dict[str, Any]) -> Iterator[str]:

@@ -49,6 +49,9 @@ def ladder(found: dict[str, Any]) -> Iterator[str]:
         for row in rows
     ]
     yield table(head, cells, sortable=True)
+    if speeds and is_number(found.get("documents")):
+        batch = f", {found['batch']} queries at a time" if is_number(found.get("batch")) else ""
+        yield paragraph(f"Queries a second: among {found['documents']:,} documents{batch}.", kind="small")
     if any(map(_untrained, rows)):
         yield paragraph(f"{UNTRAINED} The vectors were not trained to be cut to this size.", kind="small")
 
@@ -63,8 +66,8 @@ def _figure(rows: list[dict[str, Any]], kinds: list[str], metric: str, cheapest:
     dots.sort(key=lambda dot: bool(dot.label))
     return cloud(
         dots,
-        f"{metric} with 95 % intervals over the memory of a million documents; the ring marks the cheapest that keeps "
-        "enough",
+        f"{metric} with 95 % intervals over the memory of a million documents"
+        + ("; the ring marks the cheapest that keeps enough" if cheapest else ""),
         Cloud(title="Cost and quality", names=("MB a million documents, logarithmic", metric), log=True, joined=lines),
     )
 

@@ -44,11 +44,11 @@ def _figures(rows: Rows, view: View) -> Iterator[Html]:
             dots = _dots(columns["score"], columns[f"cosine {name}"], np.zeros(rows.count))
             yield cloud(
                 dots, f"cosine {name} over the given score; a dot is one pair or, larger, many",
-                Cloud(title=name.capitalize(), names=("given score", "cosine"), reach=(min(reach), max(reach))),
+                Cloud(title=name.capitalize(), names=("given score, 0 to 1", "cosine"), reach=(min(reach), max(reach))),
             )  # fmt: skip
     elif "cosine" in columns:
         dots = _dots(columns["score"], columns["cosine"], np.zeros(rows.count))
-        yield cloud(dots, "cosine over the given score", Cloud(names=("given score", "cosine")))
+        yield cloud(dots, "cosine over the given score", Cloud(names=("given score, 0 to 1", "cosine")))
     elif "right after" in columns:
         before, after = (
             np.where(columns[f"right {name}"] > 0, 1, -1) * columns[f"probability {name}"]

@@ -25,6 +25,12 @@ OPENINGS = {
     "worse": "Worse than {against}: {metric} fell from {before} to {after}.",
     "no difference": "No difference to {against} was shown: {metric} is {after}, before {before}.",
 }
+# Of an evaluation: neither model was made from the other.
+BESIDE = {
+    "better": "Better than {against}: {metric} is {after} against {before}.",
+    "worse": "Worse than {against}: {metric} is {after} against {before}.",
+    "no difference": "No difference to {against} was shown: {metric} is {after} against {before}.",
+}
 LOWER_OPENINGS = OPENINGS | {
     "better": OPENINGS["better"].replace("rose", "fell"),
     "worse": OPENINGS["worse"].replace("fell", "rose"),
@@ -55,6 +61,7 @@ def sentence(record: RunRecord, against: str | None = None) -> str:
     found = str(compared.get("verdict"))
     rose = is_number(before) and is_number(after) and after > before
     openings = LOWER_OPENINGS if (found == "worse" if rose else found == "better") else OPENINGS
+    openings = openings if record.run else BESIDE
     opening = openings.get(found, OPENINGS["no difference"])
     return opening.format(
         against=base_name(record.against) if against is None else against,
@@ -140,6 +147,9 @@ def _duration(seconds: Any) -> str:
 
 def _notes(record: RunRecord) -> Iterator[str]:
     compared = record.comparison.get(record.metric) or {}
+    if record.against and not record.run:
+        model = base_name(str(record.metrics.get("model", "")))
+        yield f"On this page “after” is {model} and “before” is {base_name(record.against)}."
     if (record.run.get("best") or {}).get("step") == 0 and record.log:
         yield "No step was better than the base model on dev: its weights were kept."
     if record.run and record.metrics.get("split") == "dev":
