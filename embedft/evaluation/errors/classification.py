@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from embedft.errors import DataError
 from embedft.evaluation.classification import ClassificationEvaluation
-from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.labelled import names_of, sureness, told
 from embedft.evaluation.errors.neighbours import Neighbours
 from embedft.evaluation.errors.outside import outside_of
 from embedft.evaluation.errors.slices import Slicing, by_amount, counted, decimal, percent, sliced_means, telling
 from embedft.evaluation.errors.suspects import label_errors
+from embedft.evaluation.texts import shown
 from embedft.index.lexical.words import surfaces
 
 Floats = npt.NDArray[np.float64]
@@ -208,7 +208,7 @@ def _calibration(evaluation: ClassificationEvaluation) -> dict[str, Any]:
 
 def _reading(answer: dict[str, Any], slicings: list[Slicing], correct: Floats, others: Floats | None) -> list[str]:
     counts = answer["counts"]
-    found = [f"{counts['mistakes']} of {counted(answer['texts'], 'text', 'texts')} decided wrongly."]
+    found = [f"{counted(counts['mistakes'], 'text is', 'texts are')} decided wrongly, of {answer['texts']}."]
     if others is not None:
         found.append(
             f"{counted(counts['won'], 'text is', 'texts are')} right where the other model is wrong, "
@@ -236,7 +236,7 @@ def _reading(answer: dict[str, Any], slicings: list[Slicing], correct: Floats, o
         found += telling(slicings, answer["slices"], correct - others, "difference", SLICE_METRIC)
     if counts["label_errors"]:
         found.append(
-            f"{counted(counts['label_errors'], 'label', 'labels')} of this split the model contradicts; its own sure "
+            f"The model contradicts {counted(counts['label_errors'], 'label', 'labels')} of this split; its own sure "
             f"mistakes look the same, so read the texts."
         )
     return found + ([answer["out_of_scope"]["reading"]] if answer["out_of_scope"] else [])

@@ -18,18 +18,13 @@ from embedft.errors import DataError
 from embedft.evaluation.judgments import NO_DOCUMENT
 from embedft.evaluation.ranking import Ranking
 from embedft.evaluation.retrieval import RetrievalEvaluation
+from embedft.evaluation.texts import shown
+from embedft.index.lexical.words import surfaces
 
 Rows = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-# Of a text in a report; enough to see what it is about.
-SHOWN_CHARACTERS = 300
 NOT_FOUND = 0
-
-
-def shown(text: str) -> str:
-    """The text in one line, cut to what a report shows."""
-    line = " ".join(text[: 4 * SHOWN_CHARACTERS].split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1].rstrip() + "…"
+UNREAD = -1.0
 
 
 class Collection:
@@ -44,6 +39,7 @@ class Collection:
             if name not in self.row_of:
                 self.row_of[name] = len(self.ids)
                 self.ids.append(name)
+        self._lengths = np.full(len(self.ids), UNREAD)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,6 +51,14 @@ class Collection:
     def texts(self, rows: Rows) -> list[str]:
         """What an encoder sees of each document; "" for one that is not in the corpus."""
         return [document_text(title, text) for title, text in self._columns(rows)]
+
+    def lengths(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """The number of words of each document, (n,), each text read once; NaN for one without."""
+        asked = np.unique(rows)
+        missing = asked[self._lengths[asked] == UNREAD]
+        counts = np.array([len(surfaces(text)) for text in self.texts(missing)], np.float64)
+        self._lengths[missing] = np.where(counts > 0, counts, np.nan)
+        return np.asarray(self._lengths[rows])
 
     def metadata(self, rows: Rows) -> list[str | None]:
         """The metadata of each document as JSON text."""

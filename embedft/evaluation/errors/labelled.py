@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.classification import ClassificationEvaluation
-from embedft.evaluation.errors.judged import shown
+from embedft.evaluation.texts import shown
 
 Floats = npt.NDArray[np.float64]
 NO_LABEL = "none"

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from embedft.evaluation.errors.judged import Case, Rows
 from embedft.evaluation.errors.slices import mean_interval
-from embedft.index.lexical.words import surfaces
 
 Floats = npt.NDArray[np.float64]
 # Of more documents so many are measured, spread over all.
@@ -23,7 +22,7 @@ MEASURED = 5000
 def relevant_lengths(case: Case) -> Floats:
     """The mean number of words of the relevant documents of each query, (queries,); NaN where none has a text."""
     wanted = case.judgments.relevant
-    return wanted.mean(_words(case, wanted.documents))
+    return wanted.mean(case.documents.lengths(wanted.documents))
 
 
 def length_of(case: Case, *, seed: int = 0) -> dict[str, Any]:
@@ -60,13 +59,7 @@ def length_of(case: Case, *, seed: int = 0) -> dict[str, Any]:
 
 def _logarithms(case: Case, rows: Rows) -> Floats:
     """The logarithm of the number of words of each document, (n,); NaN for one without."""
-    return np.log(_words(case, rows))
-
-
-def _words(case: Case, rows: Rows) -> Floats:
-    distinct, place = np.unique(rows, return_inverse=True)
-    counts = np.array([len(surfaces(text)) for text in case.documents.texts(distinct)], np.float64)
-    return np.where(counts > 0, counts, np.nan)[place]
+    return np.log(case.documents.lengths(rows))
 
 
 def _median(logarithms: Floats) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedft.evaluation.errors.judged import shown
+from embedft.evaluation.texts import shown
 from embedft.index.exact import exact_search
 
 Floats = npt.NDArray[np.float32]

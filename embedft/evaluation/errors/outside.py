@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.evaluation.classification import ClassificationEvaluation, OutOfScope, decided
-from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.labelled import names_of, told
 from embedft.evaluation.errors.slices import mean_interval, percent
+from embedft.evaluation.texts import shown
 
 Rows = npt.NDArray[np.int64]
 SHOWN_TEXTS = 20

@@ -11,6 +11,7 @@ Words are the terms of lexical search (`embedft.index.lexical.words`): stemmed, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,33 +45,32 @@ class Vocabulary:
         self._case = case
         self._term_of = words.reader()
         self.queries = [self._terms(text) for text in case.queries]
-        self._documents: dict[int, Terms] = {}
+        self._documents: dict[int, Counter[str]] = {}
 
     def _terms(self, text: str) -> Terms:
         found = {self._term_of(surface) for surface in set(surfaces(text[:READ_CHARACTERS]))}
         return frozenset(found - {""})
 
-    def terms(self, text: str) -> list[str]:
-        """The terms of a text in order, repeated where they stand twice."""
-        return [term for surface in surfaces(text[:READ_CHARACTERS]) if (term := self._term_of(surface))]
-
-    def read(self, rows: Rows) -> None:
-        """Read these documents, all at once."""
-        missing = np.array(sorted(set(rows.tolist()) - self._documents.keys() - {-1}), np.int64)
+    def counts(self, rows: Rows) -> dict[int, Counter[str]]:
+        """How often each term stands in each of these documents, by their rows; those not read before all at once."""
+        asked = set(rows.tolist()) - {NO_DOCUMENT}
+        missing = np.array(sorted(asked - self._documents.keys()), np.int64)
         for row, text in zip(missing.tolist(), self._case.documents.texts(missing), strict=True):
-            self._documents[row] = self._terms(text)
+            terms = map(self._term_of, surfaces(text[:READ_CHARACTERS]))
+            self._documents[row] = Counter(term for term in terms if term)
+        return {row: self._documents[row] for row in sorted(asked)}
 
     def shares(self, queries: Rows, rows: Rows) -> Floats:
         """The share of each query's terms that a document holds, 0..1, for pairs (n,) and (n,).
 
         NaN for a query without terms, and for a document without text or in no corpus.
         """
-        self.read(rows)
+        counts = self.counts(rows)
         found = np.full(len(rows), np.nan)
         for place, (query, row) in enumerate(zip(queries.tolist(), rows.tolist(), strict=True)):
-            asked, held = self.queries[query], self._documents.get(row)
+            asked, held = self.queries[query], counts.get(row)
             if asked and held:
-                found[place] = len(asked & held) / len(asked)
+                found[place] = len(asked & held.keys()) / len(asked)
         return found
 
 
@@ -115,8 +115,8 @@ def overlap_of(
     known = ~np.isnan(shares)
     others = against[known] if against is not None else None
     answer: dict[str, Any] = _rising(shares[known], scores[known], others, seed)
-    answer["order"] = _order(case, case.own, words, seed)
-    answer["order"]["against"] = _order(case, case.other, words, seed)["mean"] if case.other is not None else None
+    answer["order"] = _order(case.own, words, seed)
+    answer["order"]["against"] = _order(case.other, words, seed)["mean"] if case.other is not None else None
     answer["first_wrong"] = _first_wrong(case, words, held, seed)
     answer["reading"] = _reading(answer, int(known.sum()))
     return answer
@@ -133,8 +133,8 @@ def _rising(shares: Floats, scores: Floats, against: Floats | None, seed: int) -
     return found
 
 
-def _order(case: Case, ranked: Ranked, words: Vocabulary, seed: int) -> dict[str, float | int | None]:
-    found = bm25_agreement(case, ranked, words.terms)
+def _order(ranked: Ranked, words: Vocabulary, seed: int) -> dict[str, float | int | None]:
+    found = bm25_agreement(ranked, words.queries, words.counts)
     return {**mean_interval(found, seed=seed), "queries": len(found)}
 
 

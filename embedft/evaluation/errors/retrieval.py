@@ -11,7 +11,7 @@ from embedft.data import RetrievalData
 from embedft.errors import ConfigError
 from embedft.evaluation.errors.fields import by_fields
 from embedft.evaluation.errors.hubs import hubs_of, hubs_reading
-from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows, shown
+from embedft.evaluation.errors.judged import NOT_FOUND, Case, Ranked, Rows
 from embedft.evaluation.errors.language import SAMPLED, language_of
 from embedft.evaluation.errors.lengths import length_of, relevant_lengths
 from embedft.evaluation.errors.overlap import Vocabulary, judged_shares, overlap_of
@@ -21,6 +21,7 @@ from embedft.evaluation.errors.unjudged import condensed, holes
 from embedft.evaluation.metrics import parse_metrics
 from embedft.evaluation.retrieval import RetrievalEvaluation
 from embedft.evaluation.significance import ROUNDING
+from embedft.evaluation.texts import shown
 from embedft.index.lexical.words import surfaces
 
 Floats = npt.NDArray[np.float64]

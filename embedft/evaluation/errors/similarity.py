@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from embedft.errors import DataError
 from embedft.evaluation.comparison import p_phrase
-from embedft.evaluation.errors.judged import shown
 from embedft.evaluation.errors.language import language_of
 from embedft.evaluation.errors.pairs import NEGATIONS, ONE, PairFeatures
 from embedft.evaluation.errors.slices import (
@@ -32,6 +31,7 @@ from embedft.evaluation.errors.slices import (
 )
 from embedft.evaluation.significance import Kind, resampled_correlations
 from embedft.evaluation.similarity import STATISTICS, SimilarityEvaluation
+from embedft.evaluation.texts import shown
 
 Floats = npt.NDArray[np.float64]
 SHOWN_PAIRS = 20

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.data.near import THRESHOLD, normalised, shingle_hashes
-from embedft.evaluation.errors.judged import NOT_FOUND, Case, Rows, ranks_of, shown
+from embedft.evaluation.errors.judged import NOT_FOUND, Case, Rows, ranks_of
 from embedft.evaluation.errors.overlap import Vocabulary
 from embedft.evaluation.errors.slices import percent
+from embedft.evaluation.texts import shown
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -143,11 +144,11 @@ def _alike(case: Case, left: Rows, right: Rows) -> Bools:
     distinct, place = np.unique(np.concatenate([left, right]), return_inverse=True)
     texts = [normalised(text) for text in case.documents.texts(distinct)]
     hashes, starts = shingle_hashes(texts)
-    shingles: dict[int, frozenset[int]] = {}
+    shingles: dict[int, npt.NDArray[np.uint32]] = {}
 
-    def read(number: int) -> frozenset[int]:
+    def read(number: int) -> npt.NDArray[np.uint32]:
         if number not in shingles:
-            shingles[number] = frozenset(hashes[starts[number] : starts[number + 1]].tolist())
+            shingles[number] = np.unique(hashes[starts[number] : starts[number + 1]])
         return shingles[number]
 
     sizes = np.diff(starts)
@@ -155,7 +156,7 @@ def _alike(case: Case, left: Rows, right: Rows) -> Bools:
     for number, (one, other) in enumerate(place.reshape(2, -1).T.tolist()):
         # Sets of sizes so far apart cannot be alike, whatever they hold. (Repeats within a text may hide a pair.)
         if texts[one] and min(sizes[one], sizes[other]) >= LENGTH_SHARE * max(sizes[one], sizes[other]):
-            both = len(read(one) & read(other))
+            both = len(np.intersect1d(read(one), read(other), assume_unique=True))
             alike[number] = both >= THRESHOLD * (len(read(one)) + len(read(other)) - both)
     return alike
 

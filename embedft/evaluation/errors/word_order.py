@@ -9,12 +9,12 @@ Source: Robertson and Zaragoza 2009, The probabilistic relevance framework: BM25
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
 
-from embedft.evaluation.errors.judged import Case, Ranked
+from embedft.evaluation.errors.judged import Ranked
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -25,26 +25,25 @@ K1, B = 1.2, 0.75
 ROUNDING = 1e-9
 
 
-def bm25_agreement(case: Case, ranked: Ranked, terms_of: Callable[[str], Sequence[str]]) -> Floats:
+def bm25_agreement(
+    ranked: Ranked, queries: Sequence[Set[str]], counts_of: Callable[[Rows], Mapping[int, Counter[str]]]
+) -> Floats:
     """The share of pairs of documents that stand in BM25's order, 0..1, of each query that has such pairs.
 
     0.5 is chance, 1 is BM25's own order. Pairs that BM25 scores the same do not count. How rare a word is, and how long
     documents are, is told by those that are looked at.
 
     Args:
-        case: queries and documents.
-        ranked: of these.
-        terms_of: text -> its terms, repeated where they stand twice.
+        ranked: of the queries.
+        queries: their terms.
+        counts_of: documents -> how often each term stands in each.
     """
-    asked = np.unique(np.linspace(0, len(case.queries) - 1, min(len(case.queries), ORDERED_QUERIES)).astype(np.int64))
+    asked = np.unique(np.linspace(0, len(queries) - 1, min(len(queries), ORDERED_QUERIES)).astype(np.int64))
     rows = ranked.rows[asked, :ORDERED_DOCUMENTS]
-    distinct = np.unique(rows[rows >= 0])
-    counts = dict(zip(distinct.tolist(), map(Counter, map(terms_of, case.documents.texts(distinct))), strict=True))
-    asked_terms = [set(terms_of(case.queries[query])) for query in asked.tolist()]
-    return _in_order(_bm25(rows, counts, asked_terms))
+    return _in_order(_bm25(rows, counts_of(np.unique(rows[rows >= 0])), [queries[query] for query in asked.tolist()]))
 
 
-def _bm25(rows: Rows, counts: dict[int, Counter[str]], asked: Sequence[set[str]]) -> Floats:
+def _bm25(rows: Rows, counts: Mapping[int, Counter[str]], asked: Sequence[Set[str]]) -> Floats:
     """BM25's scores of the documents of each query, (queries, depth); NaN where there is none or it has no words."""
     documents = Counter(term for held in counts.values() for term in held)
     weights = {term: np.log(1 + (len(counts) - n + 0.5) / (n + 0.5)) for term, n in documents.items()}
