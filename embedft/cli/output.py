@@ -54,6 +54,8 @@ def print_evaluation(evaluation: Evaluation, intervals: Mapping[str, Sequence[fl
     out = console()
     out.print(f"{evaluation.model}: {_judged_on(evaluation)}", soft_wrap=True, markup=False)
     out.print(table)
+    if evaluation.count == 1:
+        out.print("One alone says nothing of others: there is no interval.")
 
 
 def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: dict[str, Comparison]) -> None:
@@ -95,7 +97,9 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
 
 
 def _judged_on(evaluation: Evaluation) -> str:
-    return f"{evaluation.data}, split {evaluation.split}, {evaluation.count:,} {evaluation.unit}"
+    from embedft.evaluation.significance import number_of
+
+    return f"{evaluation.data}, split {evaluation.split}, {number_of(evaluation.count, evaluation.unit)}"
 
 
 def print_anchor(anchor: dict[str, Any]) -> None:

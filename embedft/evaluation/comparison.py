@@ -15,6 +15,7 @@ from embedft.evaluation.significance import (
     MCNEMAR,
     MCNEMAR_MID,
     RANDOMIZATION,
+    ROUNDS,
     STUDENT,
     Scores,
     bootstrap_interval,
@@ -50,7 +51,8 @@ class Comparison:
             "no difference".
         effect_size: Cohen's d_z, the difference in standard deviations of the differences; None where nothing varies.
         detectable: the smallest true difference that this many queries show with 80 % power, given how much these two
-            systems differ query by query; None where nothing varies. At 5 %, or, where several comparisons were
+            systems differ query by query; None where nothing varies, or where so few queries differ that the test
+            could not tell them apart if one system won them all. At 5 %, or, where several comparisons were
             corrected, at 5 % divided by their number, which is the least that Holm asks of one of them.
         test: name of the test that ``p_value`` is of.
         tests: p-value of every test that was made, by its name.
@@ -77,13 +79,24 @@ class Comparison:
         """How many queries were compared."""
         return self.wins + self.losses + self.ties
 
+    @property
+    def smallest_p(self) -> float:
+        """The least p-value that there could be: exchanging the systems changes nothing where they do not differ."""
+        mean = STUDENT in self.tests or MCNEMAR in self.tests
+        return min(2.0 ** (1 - (self.wins + self.losses if mean else self.count)), 1.0)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON; ``p_adjusted`` only where several were corrected."""
         return {name: value for name, value in asdict(self).items() if name != "p_adjusted" or value is not None}
 
 
 def compare_scores(
-    scores: npt.ArrayLike, against: npt.ArrayLike, *, names: Sequence[str] | None = None, seed: int = 0
+    scores: npt.ArrayLike,
+    against: npt.ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    rounds: int = ROUNDS,
+    seed: int = 0,
 ) -> Comparison:
     """Compare the scores of two systems on the same queries by the paired randomisation test.
 
@@ -91,6 +104,7 @@ def compare_scores(
         scores: (queries,), of the first.
         against: (queries,), of the second.
         names: ids of the queries, for messages.
+        rounds: of the test.
         seed: same seed, same answer.
 
     Raises:
@@ -98,7 +112,7 @@ def compare_scores(
     """
     differences = paired_differences(scores, against, names=names)
     tests = {
-        RANDOMIZATION: randomization_p_value(differences, seed=seed),
+        RANDOMIZATION: randomization_p_value(differences, rounds=rounds, seed=seed),
         STUDENT: t_test_p_value(differences),
     }
     return _of_differences(differences, tests, seed)
@@ -162,7 +176,7 @@ def corrected(comparisons: Mapping[Name, Comparison], *, alone: Name | None = No
     found = dict(comparisons)
     for name, p in zip(family, adjusted, strict=True):
         own = comparisons[name]
-        detectable = own.detectable
+        detectable = own.detectable if own.smallest_p < ALPHA / len(family) else None
         if detectable is not None:
             at_once = detectable_difference(own.count, 1.0, alpha=ALPHA / len(family))
             detectable *= at_once / detectable_difference(own.count, 1.0)
@@ -220,7 +234,7 @@ def _conclude(
 ) -> Comparison:
     test, p_value = next(iter(tests.items()))
     low, high = ends
-    return Comparison(
+    found = Comparison(
         difference=difference,
         ci_low=low,
         ci_high=high,
@@ -230,10 +244,12 @@ def _conclude(
         ties=count - sum(decided),
         verdict=verdict_of(p_value, *((-high, -low) if lower_is_better else (low, high))),
         effect_size=standardised(difference, deviation),
-        detectable=detectable_difference(count, deviation) if deviation else None,
         test=test,
         tests=dict(tests),
     )
+    if not deviation or found.smallest_p >= ALPHA:
+        return found
+    return replace(found, detectable=detectable_difference(count, deviation))
 
 
 def _decided(gains: Scores) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from embedft.evaluation.evaluation import heading
 from embedft.evaluation.judgments import Judgments
 from embedft.evaluation.metrics import DEFAULT_METRICS, parse_metrics
 from embedft.evaluation.ranking import Ranking, rank
-from embedft.evaluation.significance import bootstrap_interval
+from embedft.evaluation.significance import ROUNDS, bootstrap_interval
 from embedft.evaluation.vectors import Vectors
 
 
@@ -63,10 +63,10 @@ class RetrievalEvaluation:
         return {name: float(scores.mean()) for name, scores in self.per_query.items()}
 
     def intervals(self, *, seed: int = 0) -> dict[str, tuple[float, float]]:
-        """Metric name -> 95 % bootstrap interval over the queries; no numbers where a score is none."""
+        """Metric name -> 95 % bootstrap interval; no numbers of one query, or where a score is none."""
         nothing = float("nan"), float("nan")
         return {
-            name: nothing if np.isnan(scores).any() else bootstrap_interval(scores, seed=seed)
+            name: nothing if len(scores) < 2 or np.isnan(scores).any() else bootstrap_interval(scores, seed=seed)
             for name, scores in self.per_query.items()
         }
 
@@ -87,8 +87,12 @@ class RetrievalEvaluation:
             columns |= {f"against:{name}": scores for name, scores in against.per_query.items()}
         pq.write_table(pa.table(columns), file)
 
-    def compare(self, against: RetrievalEvaluation) -> dict[str, Comparison]:
+    def compare(self, against: RetrievalEvaluation, *, rounds: int = ROUNDS) -> dict[str, Comparison]:
         """Metric name -> how this model differs from another on the same queries.
+
+        Args:
+            against: the other.
+            rounds: of the test; with many comparisons to be corrected it takes more, see `randomization_p_value`.
 
         Raises:
             DataError: the two did not score the same queries of the same data, or have no metric in common.
@@ -105,7 +109,8 @@ class RetrievalEvaluation:
                 "the two evaluations have no metric in common.", hint="evaluate both with the same metrics."
             )
         return {
-            name: compare_scores(self.per_query[name], against.per_query[name], names=self.query_ids) for name in shared
+            name: compare_scores(self.per_query[name], against.per_query[name], names=self.query_ids, rounds=rounds)
+            for name in shared
         }
 
 

@@ -12,17 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation.aligning import ALLOW, aligned, differences, limited, outside_counts
 from embedft.evaluation.comparison import Comparison, Verdict, corrected, rule_text
 from embedft.evaluation.evaluation import FORMAT, Evaluation, without_nan
-from embedft.evaluation.significance import ALPHA, ROUNDING, detectable_sentence
+from embedft.evaluation.retrieval import RetrievalEvaluation
+from embedft.evaluation.significance import ALPHA, ROUNDING, ROUNDS, detectable_sentence
 from embedft.evaluation.tally import LOWER_IS_BETTER
 
 # Those of which there is a superscript sign; there is none for q. Beyond them a digit follows: a2, b2.
 LETTERS = "abcdefghijklmnoprstuvwxyz"
+# Comparisons that `ROUNDS` are enough for.
+MOST_AT_ONCE = 100
 TURNED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "no difference": "no difference"}
 
 
@@ -108,6 +111,7 @@ class Several:
             first.count,
             unit=first.unit,
             difference=found.difference if found is not None else None,
+            differing=found.wins + found.losses if found is not None else None,
             tests=1 if metric == self.alone else self._corrected,
         )
         return f"{metric}: {said}"
@@ -123,7 +127,10 @@ class Several:
         means = "Letters, of the first column: the systems that a row is better than"
         if self.alone is not None:
             return f"{means}. {rule_text({name: each for (_, _, name), each in self.comparisons.items()})}"
-        return f"{means}, p < {ALPHA} after Holm's correction over all {self._corrected} comparisons."
+        said = f"{means}, p < {ALPHA} after Holm's correction over all {self._corrected} comparisons."
+        if self.evaluations[0].task == "retrieval" or self._corrected <= ALPHA * ROUNDS:
+            return said
+        return f"{said} So many find nothing: a p-value is 1 / {ROUNDS + 1:,} at least. Name fewer metrics or systems."
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: what was compared, ``systems`` with their scores, ``comparisons`` of all pairs, ``detectable``.
@@ -267,13 +274,17 @@ def _comparisons(
 ) -> dict[tuple[int, int, str], Comparison]:
     """Every pair as if alone."""
     found: dict[tuple[int, int, str], Comparison] = {}
-    for one, two in combinations(range(len(evaluations)), 2):
+    pairs = list(combinations(range(len(evaluations)), 2))
+    # The least p-value is 1 / (rounds + 1): corrected for as many, it must stay well below 0.05.
+    rounds = ROUNDS * max(-(-len(pairs) * len(metrics) // MOST_AT_ONCE), 1)
+    for one, two in pairs:
         own, other = evaluations[one], evaluations[two]
         # Of no number nothing can be said; of the other metrics it can.
         sound = [name for name in metrics if not math.isnan(scores[one][name]) and not math.isnan(scores[two][name])]
         if len(sound) < len(metrics):
             own, other = limited(own, sound), limited(other, sound)
-        pair = own.compare(other) if sound else {}
+        options = {"rounds": rounds} if isinstance(own, RetrievalEvaluation) else {}
+        pair = cast(Any, own).compare(other, **options) if sound else {}
         found |= {(one, two, name): pair[name] for name in metrics if name in pair}
     return found
 

@@ -204,6 +204,20 @@ def made(p_value):
     return Comparison(0.1, 0.01, 0.2, p_value, 1, 0, 0, verdict)
 
 
+@pytest.mark.parametrize(("differing", "seen"), [(1, False), (5, False), (6, True)])
+def test_what_no_test_could_tell_apart_is_not_said_to_be_detectable(differing, seen):
+    gains = np.zeros(24)
+    gains[:differing] = np.linspace(0.1, 1, differing)
+    found = compare_scores(gains, np.zeros(24))
+    assert found.p_value == pytest.approx(found.smallest_p) and (found.p_value < 0.05) == seen
+    assert (found.detectable is not None) == seen
+    answers = compare_answers(gains > 0, np.zeros(24, bool))
+    assert answers.p_value == pytest.approx(answers.smallest_p) and (answers.detectable is not None) == seen
+    # Corrected for ten, six are too few.
+    many = corrected({str(number): found for number in range(10)})
+    assert {each.detectable for each in many.values()} == {None}
+
+
 def test_a_sentence_says_what_the_verdicts_stand_on():
     found = corrected({name: made(0.01) for name in ("ndcg@10", "mrr@10", "map@10")}, alone="ndcg@10")
     said = "Verdicts: ndcg@10 by itself at p < 0.05, the other 2 metrics corrected together by Holm."

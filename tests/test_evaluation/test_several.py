@@ -10,13 +10,16 @@ from functools import cached_property
 import numpy as np
 import pytest
 
+from embedft.cli.output import print_evaluation
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation import (
     ClassificationEvaluation,
     RetrievalEvaluation,
     SimilarityEvaluation,
     compare,
+    comparison_dict,
     ranking_of_run,
+    several,
 )
 from embedft.evaluation.classification import OutOfScope
 from embedft.evaluation.several import compare_several
@@ -108,6 +111,37 @@ def test_intervals_and_tallies_are_made_once(monkeypatch):
     assert asked[tallies:] == names
     # Once as given, once with the metrics that are asked for, whatever the number of pairs and metrics.
     assert tallies <= 2 * len(names)
+
+
+def test_many_systems_still_find_what_is_there(monkeypatch):
+    # Ten thousand rounds cannot give less than 1 / 10,001: after 501 comparisons that is above 0.05.
+    assert pytest.approx(0.01, rel=0.01) == several.MOST_AT_ONCE / (several.ROUNDS + 1)
+    monkeypatch.setattr(several, "MOST_AT_ONCE", 3)
+    systems = [judged(f"s{number}", drawn(number, 0.2 * (number == 0))) for number in range(3)]
+    found = compare_several([each.model for each in systems], systems)
+    assert found.compared(0, 1, "ndcg@10").p_value == pytest.approx(1 / 20_001)
+    few = compare_several(["a", "b", "c"], [pairs(name, 1, np.arange(30)) for name in "abc"])
+    many = replace(few, comparisons={(0, number, "spearman"): few.compared(0, 1, "spearman") for number in range(501)})
+    assert "Name fewer metrics or systems" in many.legend and "Name fewer" not in few.legend + found.legend
+
+
+def test_one_query_has_no_interval(capsys):
+    own = judged("own", np.array([1.0]))
+    assert all(np.isnan(end) for ends in own.intervals().values() for end in ends)
+    answer = comparison_dict(own, None, {})
+    assert answer["intervals"] == {"ndcg@10": [None, None], "mrr@10": [None, None]}
+    print_evaluation(own, answer["intervals"])
+    shown = capsys.readouterr().out
+    assert "1 query" in shown and "no interval" in shown
+    one = labelled("one", 1, count=1)
+    assert np.isnan(one.intervals()["accuracy"]).all()
+
+
+def test_two_splits_of_one_folder_are_told_as_that():
+    systems = [judged("own", drawn(1)), judged("other", drawn(2), split="dev", data_sha256="b" * 64)]
+    with pytest.raises(DataError) as caught:
+        compare_several(["own", "other"], systems)
+    assert caught.value.message == "own was judged on split test, other on split dev."
 
 
 def test_there_may_be_more_systems_than_letters():

@@ -32,6 +32,7 @@ from embedft.evaluation.significance.power import (
     ALPHA,
     detectable_difference,
     detectable_sentence,
+    number_of,
     power_of,
     queries_needed,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "holm",
     "mcnemar_p_value",
     "mean_acceleration",
+    "number_of",
     "paired_differences",
     "percentile_interval",
     "power_of",

@@ -95,6 +95,7 @@ def detectable_sentence(
     *,
     unit: str = "queries",
     difference: float | None = None,
+    differing: int | None = None,
     tests: int = 1,
 ) -> str:
     """What this many queries could show, for people.
@@ -104,12 +105,16 @@ def detectable_sentence(
         count: queries.
         unit: what they are, in the plural.
         difference: what was found, to say how many queries would make sure of it.
+        differing: on how many the two systems differ, to say why nothing could be seen.
         tests: how many comparisons are corrected together.
     """
     if detectable is None:
-        why = "the systems answer alike" if difference == 0 else "all differences are equal"
+        if differing and 2.0 ** (1 - differing) >= ALPHA / tests:
+            over = f"{number_of(count, unit)}, too few for any test{_corrected_for(tests)} to tell them apart"
+            return f"The systems differ on {differing:,} of {over}."
+        why = "the systems answer alike" if differing == 0 else "all systems differ alike"
         return f"On {number_of(count, unit)} {why}: how small a difference could be seen is not known."
-    chance = f"{100 * POWER:.0f} % power at p < {ALPHA}{f', corrected for {tests:,} tests' if tests > 1 else ''}"
+    chance = f"{100 * POWER:.0f} % power at p < {ALPHA}{_corrected_for(tests)}"
     said = f"With {number_of(count, unit)} you could see a difference of {detectable:.2g} ({chance})"
     # The number grows with the square: of a difference of nearly nothing it would say nothing.
     if difference is None or not detectable * math.sqrt(count / MOST_QUERIES) < abs(difference) < detectable:
@@ -117,6 +122,10 @@ def detectable_sentence(
     alpha = ALPHA / tests
     needed = queries_needed(difference, detectable / detectable_difference(count, 1.0, alpha=alpha), alpha=alpha)
     return f"{said}; to be as sure of {abs(difference):.2g}, about {_two_digits(needed):,} {unit}."
+
+
+def _corrected_for(tests: int) -> str:
+    return f", corrected for {tests:,} tests" if tests > 1 else ""
 
 
 def number_of(count: int, unit: str) -> str:

@@ -69,8 +69,11 @@ def test_sentences_say_what_could_be_seen():
     assert detectable_sentence(None, 3).endswith("how small a difference could be seen is not known.")
     for nothing in (0, 1e-9):
         assert detectable_sentence(0.02, 225, difference=nothing) == said
-    assert detectable_sentence(None, 24, difference=0).startswith("On 24 queries the systems answer alike:")
-    assert detectable_sentence(None, 1).startswith("On 1 query all differences are equal:")
+    assert detectable_sentence(None, 24, differing=0).startswith("On 24 queries the systems answer alike:")
+    assert detectable_sentence(None, 1).startswith("On 1 query all systems differ alike:")
+    few = "The systems differ on {} of 24 queries, too few for any test{} to tell them apart."
+    assert detectable_sentence(None, 24, differing=5) == few.format(5, "")
+    assert detectable_sentence(None, 24, differing=8, tests=60) == few.format(8, ", corrected for 60 tests")
 
 
 def test_sentences_of_corrected_tests_say_for_how_many_and_how_many_queries_these_take():
