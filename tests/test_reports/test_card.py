@@ -13,6 +13,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from embedft.encoder import Encoder
 from embedft.errors import ArtifactError
 from embedft.reports.card import write_card
+from embedft.reports.run import read_run_record, run_page
 
 MODEL = files("embedft") / "models" / "modernbert-mini"
 TASKS = {
@@ -133,8 +134,10 @@ def test_an_encoder_that_was_not_trained_is_not_said_to_be(tmp_path):
     (run / "run.json").write_text(json.dumps(record | {"fingerprint": record["base_fingerprint"]}))
     metrics = json.loads((run / "metrics.json").read_text())
     metrics["per_class"][4] |= {"texts": 0, "recall": 0.0, "f1": 0.0}
+    metrics["macro"] = {"absent": ["class 4"], "small": [], "reading": "One class has no text."}
     (run / "metrics.json").write_text(json.dumps(metrics))
     text = write_card(run).read_text(encoding="utf-8")
+    assert "One class has no text." in text and "One class has no text." in run_page(read_run_record(run))
     assert "fine-tuned" not in text and "whose weights are as they were" in text and "was kept" not in text
     assert "before: bundled, logistic head; interval" in text
     assert "| class 4 | 0 | – | – | – |" in text

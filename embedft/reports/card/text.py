@@ -114,6 +114,8 @@ def _scores(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
     ]  # fmt: skip
     yield from _table(("metric", "before", "after", "difference, 95 % interval", "p", "verdict"), compared)
     yield f"\n{rule_text(record.comparison)}"
+    if record.macro_note:
+        yield f"\n{_safe(record.macro_note)}"
     found = record.comparison.get(record.metric) or {}
     if is_number(found.get("detectable")):
         yield f"\nThe smallest difference that would be seen four times in five: {score(found['detectable'])}."

@@ -8,7 +8,7 @@ from typing import Any
 from embedft.evaluation.comparison import rule_text
 from embedft.evaluation.tally import LOWER_IS_BETTER
 from embedft.reports.forest import Estimate, forest
-from embedft.reports.html import Html, own_text
+from embedft.reports.html import Html, element, join, own_text
 from embedft.reports.page import Cell, paragraph, table
 from embedft.reports.run.figures import KINDS, badge, base_name, between, chance, is_number, score, signed
 from embedft.reports.run.record import RunRecord
@@ -20,6 +20,8 @@ def comparison(record: RunRecord) -> Iterator[str]:
         yield from _compared(record)
     else:
         yield from _alone(record)
+    if told := record.macro_note:
+        yield paragraph(told)
 
 
 def _sides(record: RunRecord) -> tuple[str, str]:
@@ -66,11 +68,11 @@ def _estimate(name: str, value: dict[str, Any]) -> Estimate:
 def _table(record: RunRecord) -> str:
     extra = [
         (title, key)
-        for title, key in (("p (Holm)", "p_adjusted"), ("effect size", "effect_size"), ("detectable", "detectable"))
+        for title, key in (("effect size", "effect_size"), ("detectable", "detectable"))
         if any(is_number(value.get(key)) for value in record.comparison.values())
     ]
     head = ["metric", "verdict", *_sides(record), "difference", "95 % interval", "p", *(title for title, _ in extra)]
-    head.append("won/lost/same")
+    head.append("won / lost / same")
     rows = []
     for name, value in record.comparison.items():
         rows.append(
@@ -81,7 +83,7 @@ def _table(record: RunRecord) -> str:
                 Cell(score(record.values.get(name), 4), _number(record.values.get(name))),
                 Cell(signed(value.get("difference"), 4), _number(value.get("difference"))),
                 Cell(between(value.get("ci_low"), value.get("ci_high")), None, "interval"),
-                Cell(chance(value.get("p_value")), _number(value.get("p_value"))),
+                Cell(_chances(value), _number(value.get("p_adjusted", value.get("p_value")))),
                 *(_extra(value.get(key), key) for _, key in extra),
                 Cell(
                     "/".join(f"{int(value.get(count) or 0):,}" for count in ("wins", "losses", "ties")),
@@ -94,8 +96,15 @@ def _table(record: RunRecord) -> str:
 
 
 def _extra(value: Any, key: str) -> Cell:
-    shown = chance(value) if key == "p_adjusted" else signed(value, 2) if key == "effect_size" else score(value, 4)
-    return Cell(shown, _number(value))
+    return Cell(signed(value, 2) if key == "effect_size" else score(value, 4), _number(value))
+
+
+def _chances(value: dict[str, Any]) -> Html | str:
+    """The p-value, and below it what Holm's correction made of it, where it did."""
+    shown = chance(value.get("p_value"))
+    if not is_number(value.get("p_adjusted")):
+        return shown
+    return join([shown, element("br"), element("small", f"Holm {chance(value['p_adjusted'])}")])
 
 
 def _alone(record: RunRecord) -> Iterator[str]:

@@ -85,6 +85,12 @@ class RunRecord:
         """Name of the other model; empty if there is none."""
         return str((self.metrics.get("against") or {}).get("model") or "")
 
+    @property
+    def macro_note(self) -> str:
+        """What to know of means over classes, where some have few texts or none in the split; else empty."""
+        macro = self.metrics.get("macro") or {}
+        return str(macro.get("reading") or "") if macro.get("absent") or macro.get("small") else ""
+
     @cached_property
     def metric(self) -> str:
         """The metric that the verdict is about: the one that chose the best step, else the first."""
