@@ -212,7 +212,7 @@ def _instead(case: Case, query: int, k: int) -> list[dict[str, Any]]:
 def _reading(answer: dict[str, Any], slicings: list[Slicing], scores: Floats, others: Floats | None) -> list[str]:
     counts, count = answer["counts"], answer["queries"]
     found: list[str | None] = [
-        f"{counts['failed']} of {counted(count, 'query fails', 'queries fail')} outright: {answer['metric']} is 0."
+        f"{counted(counts['failed'], 'query fails', 'queries fail')} outright, of {count}: {answer['metric']} is 0."
     ]
     if others is not None:
         found.append(
