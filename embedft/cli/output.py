@@ -83,7 +83,7 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
             f"{evaluation.metrics[name]:.4f}",
             f"{value.difference:+.3f}  {value.ci_low:+.3f} .. {value.ci_high:+.3f}",
             p_text(value.p_value),
-            *([f"{value.wins}/{value.losses}/{value.ties}"] if wide else []),
+            *([_counts(name, value)] if wide else []),
             f"[{VERDICT_STYLES[value.verdict]}]{value.verdict}[/]",
         )
     out.print(
@@ -93,7 +93,12 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
     )
     out.print(table)
     if len(comparison) > 1:
-        out.print(rule_text(comparison), soft_wrap=True, markup=False)
+        out.print(rule_text(comparison, shown="before"), soft_wrap=True, markup=False)
+
+
+def _counts(name: str, value: Comparison) -> str:
+    """Wins, losses and ties; none of F1, calibration and Pearson, which would show those of accuracy and Spearman."""
+    return f"{value.wins}/{value.losses}/{value.ties}" if value.is_mean or name == "spearman" else "-"
 
 
 def _judged_on(evaluation: Evaluation) -> str:

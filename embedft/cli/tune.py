@@ -240,4 +240,4 @@ def _print_final(result: TuneResult) -> None:
     )
     out.print(table)
     if len(final["comparison"]) > 1:
-        out.print(rule_text(final["comparison"]), soft_wrap=True, markup=False)
+        out.print(rule_text(final["comparison"], shown="before"), soft_wrap=True, markup=False)

@@ -46,7 +46,8 @@ class Comparison:
             than it should be, whatever its kind, and much so with fewer than five (figures:
             `embedft.evaluation.significance.intervals`); the verdict then stands on the test.
         p_value: two-sided, of ``test``.
-        wins, losses, ties: queries on which the first scores higher, lower, the same.
+        wins, losses, ties: queries on which the first scores higher, lower, the same. Of a metric that is no mean over
+            them: texts that it alone gets right, pairs whose rank it comes nearer to.
         verdict: "better" or "worse" if p < 0.05 (the corrected one if there is one) and the interval excludes 0, else
             "no difference".
         effect_size: Cohen's d_z, the difference in standard deviations of the differences; None where nothing varies.
@@ -82,8 +83,12 @@ class Comparison:
     @property
     def smallest_p(self) -> float:
         """The least p-value that there could be: exchanging the systems changes nothing where they do not differ."""
-        mean = STUDENT in self.tests or MCNEMAR in self.tests
-        return min(2.0 ** (1 - (self.wins + self.losses if mean else self.count)), 1.0)
+        return min(2.0 ** (1 - (self.wins + self.losses if self.is_mean else self.count)), 1.0)
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the metric is a mean over the queries, so that ``wins`` are wins in this metric."""
+        return STUDENT in self.tests or MCNEMAR in self.tests
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; ``p_adjusted`` only where several were corrected."""
@@ -185,18 +190,24 @@ def corrected(comparisons: Mapping[Name, Comparison], *, alone: Name | None = No
     return found
 
 
-def rule_text(comparisons: Mapping[str, Comparison | Mapping[str, Any]]) -> str:
+def rule_text(
+    comparisons: Mapping[str, Comparison | Mapping[str, Any]], *, shown: Literal["before", "after"] | None = None
+) -> str:
     """What the verdicts of two systems stand on, as a sentence.
 
     Args:
         comparisons: metric -> comparison, or what metrics.json has of it.
+        shown: whether the p-values beside it are those before or after the correction; None if both are.
     """
     values = {name: each.as_dict() if isinstance(each, Comparison) else each for name, each in comparisons.items()}
     alone = [name for name, each in values.items() if each.get("p_adjusted") is None]
     others = len(values) - len(alone)
     if len(alone) != 1 or others < 2:
         return f"Verdicts: each metric by itself at p < {ALPHA}."
-    return f"Verdicts: {alone[0]} by itself at p < {ALPHA}, the other {others} metrics corrected together by Holm."
+    which = f"; p is shown {shown} it" if shown else ""
+    return (
+        f"Verdicts: {alone[0]} by itself at p < {ALPHA}, the other {others} metrics corrected together by Holm{which}."
+    )
 
 
 def p_text(p_value: float) -> str:

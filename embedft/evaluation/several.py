@@ -126,7 +126,8 @@ class Several:
         """What the letters mean, and what verdicts stand on, as a sentence or two."""
         means = "Letters, of the first column: the systems that a row is better than"
         if self.alone is not None:
-            return f"{means}. {rule_text({name: each for (_, _, name), each in self.comparisons.items()})}"
+            by_name = {name: each for (_, _, name), each in self.comparisons.items()}
+            return f"{means}. {rule_text(by_name, shown='after')}"
         said = f"{means}, p < {ALPHA} after Holm's correction over all {self._corrected} comparisons."
         if self.evaluations[0].task == "retrieval" or self._corrected <= ALPHA * ROUNDS:
             return said

@@ -222,6 +222,7 @@ def test_a_sentence_says_what_the_verdicts_stand_on():
     found = corrected({name: made(0.01) for name in ("ndcg@10", "mrr@10", "map@10")}, alone="ndcg@10")
     said = "Verdicts: ndcg@10 by itself at p < 0.05, the other 2 metrics corrected together by Holm."
     assert rule_text(found) == rule_text({name: each.as_dict() for name, each in found.items()}) == said
+    assert rule_text(found, shown="before") == said[:-1] + "; p is shown before it."
     # A run of before that rule, and one metric.
     assert rule_text({name: made(0.01) for name in "ab"}) == "Verdicts: each metric by itself at p < 0.05."
 

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pytest
 
-from embedft.cli.output import print_evaluation
+from embedft.cli.output import print_comparison, print_evaluation
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation import (
     ClassificationEvaluation,
@@ -74,7 +74,10 @@ def test_of_two_systems_the_first_metric_is_tested_alone_and_the_others_together
     assert min(adjusted) == pytest.approx(3 * min(raw[1:]))
     # As train and evaluate say it.
     assert compare(own, other) == {name: found.compared(0, 1, name) for name in names}
-    assert "recall@10 by itself at p < 0.05, the other 3 metrics corrected together by Holm." in found.legend
+    assert (
+        "recall@10 by itself at p < 0.05, the other 3 metrics corrected together by Holm; p is shown after it."
+        in found.legend
+    )
     assert found.as_dict()["alone"] == "recall@10" and found.legend in as_markdown(found).replace("&lt;", "<")
     named = compare_several(["own", "other"], [own, other], metrics=["mrr@10", "ndcg@10"])
     assert named.alone == "mrr@10"
@@ -135,6 +138,16 @@ def test_one_query_has_no_interval(capsys):
     assert "1 query" in shown and "no interval" in shown
     one = labelled("one", 1, count=1)
     assert np.isnan(one.intervals()["accuracy"]).all()
+
+
+def test_wins_are_shown_of_the_metric_that_they_are_of(capsys):
+    weak, strong = labelled("weak", 1), labelled("strong", 9)
+    print_comparison(strong, weak, compare(strong, weak))
+    one, two = pairs("one", 1, np.arange(30)), pairs("two", 2, np.arange(30))
+    print_comparison(one, two, compare(one, two))
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
+    counted = {name: "/" in line for name, line in rows.items()}
+    assert counted == {"accuracy": True, "ece": False, "spearman": True, "pearson": False}
 
 
 def test_two_splits_of_one_folder_are_told_as_that():
