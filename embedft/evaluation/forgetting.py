@@ -12,7 +12,7 @@ from typing import Any
 from embedft.data import read_retrieval
 from embedft.data.general import read_general
 from embedft.encoder import Encoder
-from embedft.evaluation.comparison import Comparison
+from embedft.evaluation.comparison import Comparison, p_phrase
 from embedft.evaluation.evaluation import Evaluation, compare
 from embedft.evaluation.retrieval import evaluate_retrieval
 from embedft.evaluation.significance import detectable_sentence
@@ -35,7 +35,7 @@ def forgetting(
 
     Keys: data, unit (pairs or queries), count, metric, before, after, difference (after - before) with ci_low and
     ci_high, p_value, detectable (the smallest true difference that so many show with 80 % power; None where the two
-    score alike), verdict ("better", "no difference", "worse"), reading (sentences).
+    score alike, or differ on too few), verdict ("better", "no difference", "worse"), reading (sentences).
 
     Args:
         before: the encoder that was trained.
@@ -85,15 +85,16 @@ def _scored(
 def _reading(found: Comparison, data: str, metric: str, first: Evaluation, second: Evaluation) -> str:
     """What the comparison says of forgetting, and how small a loss it could have shown."""
     scores = f"{metric} {first.metrics[metric]:.3f} before and {second.metrics[metric]:.3f} after"
-    interval = f"{found.difference:+.3f}, {found.ci_low:+.3f} to {found.ci_high:+.3f}, p = {found.p_value:.2g}"
+    interval = f"{found.difference:+.3f}, {found.ci_low:+.3f} to {found.ci_high:+.3f}, {p_phrase(found.p_value)}"
     said = {
         "worse": "The encoder has forgotten some of what it knew",
         "no difference": "No forgetting is seen",
         "better": "The encoder has not forgotten: it became better",
     }[found.verdict]
-    if found.detectable is None:
+    differing = found.wins + found.losses
+    if not differing:
         return f"{said} on {data}: {scores}; the two answer alike."
-    shown = detectable_sentence(found.detectable, second.count, unit=second.unit)
+    shown = detectable_sentence(found.detectable, second.count, unit=second.unit, differing=differing)
     return f"{said} on {data}: {scores} ({interval}). {shown}"
 
 

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from embedft.data.general import GENERAL_PATH, read_general
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import evaluate_retrieval, evaluate_similarity
-from embedft.evaluation.forgetting import check_guard, forgetting
+from embedft.evaluation.comparison import compare_scores
+from embedft.evaluation.forgetting import _reading, check_guard, forgetting
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +73,15 @@ def test_data_that_cannot_guard_is_refused_before_a_training(garden, tmp_path: P
     for path in (other, tmp_path / "missing"):
         with pytest.raises(DataError):
             check_guard(path)
+
+
+def test_a_guard_on_which_few_queries_differ_is_not_called_alike():
+    after = np.full(30, 0.5)
+    after[:2] = 0.0
+    found = compare_scores(after, np.full(30, 0.5))
+    first, second = (
+        SimpleNamespace(metrics={"ndcg@10": score}, count=30, unit="queries") for score in (0.5, after.mean())
+    )
+    said = _reading(found, "a folder", "ndcg@10", first, second)
+    assert "alike" not in said
+    assert "differ on 2 of 30 queries" in said
