@@ -18,6 +18,7 @@ logger = logging.getLogger("embedft")
 
 # Columns that a table of systems takes with lines around its cells.
 NAMES_WIDTH, METRIC_WIDTH = 25, 16
+LEAST_NAME = 8
 
 
 def write_pages(folder: Path, *, card: bool = False) -> None:
@@ -161,10 +162,11 @@ def print_several(several: Several) -> None:
     systems = several.as_dict()["systems"]
     roomy = out.width >= NAMES_WIDTH + METRIC_WIDTH * len(several.metrics)
     table = Table() if roomy else Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    table.add_column("system", overflow="fold")
+    table.add_column("", no_wrap=True)
+    table.add_column("system", overflow="fold", min_width=min(LEAST_NAME, max(map(len, several.names))))
     for metric in several.metrics:
-        table.add_column(metric, justify="right", no_wrap=True)
+        # Of many systems the letters take lines of their own, and neither names nor scores give way to them.
+        table.add_column(metric, justify="right", overflow="fold", min_width=max(len(metric), len("0.000-1.000")))
     for system in systems:
         cells = [_cell(system["metrics"][metric]) for metric in several.metrics]
         table.add_row(system["letter"], escape(system["name"]), *cells)
