@@ -23,6 +23,7 @@ def run(name, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_retrieval_recipe_ends_with_a_comparison_and_a_search(tmp_path):
     printed = run("retrieval", GARDEN, "-o", tmp_path / "run", "--quick")
     assert "ndcg@10: 0." in printed

@@ -8,6 +8,7 @@ from conftest import GARDEN, assert_user_error
 QUICK = ("--set", "training.batch_size=8", "--set", "training.max_steps=4", "--set", "model.precision=float32")
 
 
+@pytest.mark.slow
 def test_a_plan_prints_json_of_what_the_run_will_take(cli):
     done = cli("plan", "--data", GARDEN, "--json", *QUICK)
     assert done.returncode == 0, done.stderr

@@ -43,6 +43,7 @@ def test_a_ranking_that_is_written_is_read_back_with_equal_scores(evaluation, ga
     assert (tmp_path / name).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_ranx_and_trec_eval_read_the_same_metrics_out_of_the_file_and_ranx_writes_the_like(
     evaluation, garden_data, tmp_path
 ):

@@ -211,6 +211,7 @@ def labelled(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_a_head_trained_with_the_encoder_is_planned(tmp_path):
     head = {"head": {"kind": "linear"}, "training": {"loss": "cross_entropy"}}
     found = plan(config(labelled(tmp_path / "classes"), task="classification", **head), probe=True)

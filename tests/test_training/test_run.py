@@ -214,6 +214,7 @@ def test_training_computes_in_the_precision_of_the_model(garden, tmp_path, monke
     assert {weight.dtype for weight in saved.values() if weight.is_floating_point()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_it_stopped_early_trains_no_further(garden, tmp_path, monkeypatch):
     from embedft.training import fit as module
 

@@ -252,6 +252,7 @@ for trial in search(9) * 1000:
 """
 
 
+@pytest.mark.slow
 def test_no_trial_that_was_stored_is_lost_by_a_kill(tmp_path):
     told = 0
     for _ in range(2):

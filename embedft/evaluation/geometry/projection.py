@@ -115,10 +115,10 @@ def require_method(method: Method) -> None:
 
 
 def _umap(vectors: Doubles, seed: int) -> Doubles:
-    from umap import UMAP
-
     if len(vectors) <= NEIGHBOURS:
         raise ConfigError(f"UMAP cannot place {len(vectors)} texts.", hint=f"it takes {NEIGHBOURS + 1}; use pca.")
+    from umap import UMAP
+
     # One thread: with several, the same seed gives another map.
     made = UMAP(n_components=2, n_neighbors=NEIGHBOURS, metric="cosine", init="pca", random_state=seed, n_jobs=1)
     return np.asarray(made.fit_transform(vectors), np.float64)
