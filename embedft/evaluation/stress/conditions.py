@@ -103,7 +103,7 @@ def conditions_of(
         thesaurus: for synonyms.
         seed: of the stresses.
     """
-    left_out = {} if thesaurus is not None else {"synonyms": "no thesaurus: install WordNet, or give a file"}
+    left_out = {} if thesaurus is not None else {"synonyms": "WordNet is not installed"}
     english = looks_english(texts)
     found = []
     before = pool.rows_of(fixed, prompts.own)
