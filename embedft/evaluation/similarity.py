@@ -116,9 +116,14 @@ class SimilarityEvaluation:
             found[name] = (float(low), float(high))
         return found
 
+    @property
+    def ranks_too_high(self) -> Floats:
+        """Rank by cosine less rank by score, (pairs,)."""
+        return _ranks(self.cosines) - _ranks(self.scores)
+
     def worst(self, count: int = 10) -> list[dict[str, Any]]:
         """The pairs whose rank by cosine is farthest from their rank by score, the worst first."""
-        error = _ranks(self.cosines) - _ranks(self.scores)
+        error = self.ranks_too_high
         return [
             {
                 "sentence1": self.texts[row][0],

@@ -16,7 +16,7 @@ NO_LABEL = "none"
 
 def names_of(evaluation: ClassificationEvaluation, row: npt.NDArray[np.bool_]) -> str:
     """The classes of a row of labels or predictions, joined by commas; "none" if it has none."""
-    return ", ".join(evaluation.classes[number] for number in np.flatnonzero(row)) or NO_LABEL
+    return ", ".join(evaluation.names_of(row)) or NO_LABEL
 
 
 def sureness(probabilities: Floats, *, several: bool) -> Floats:

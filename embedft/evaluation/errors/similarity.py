@@ -128,8 +128,8 @@ def _slicings(pairs: PairFeatures) -> list[Slicing]:
 
 
 def _worst(evaluation: SimilarityEvaluation, against: SimilarityEvaluation | None) -> list[dict[str, Any]]:
-    own = _ranks_too_high(evaluation)
-    other = _ranks_too_high(against) if against is not None else None
+    own = evaluation.ranks_too_high
+    other = against.ranks_too_high if against is not None else None
     return [
         {
             **_pair(evaluation, row),
@@ -138,13 +138,6 @@ def _worst(evaluation: SimilarityEvaluation, against: SimilarityEvaluation | Non
         }
         for row in np.argsort(-np.abs(own), kind="stable")[:SHOWN_PAIRS].tolist()
     ]
-
-
-def _ranks_too_high(evaluation: SimilarityEvaluation) -> Floats:
-    """Rank by cosine less rank by score, (pairs,), as `SimilarityEvaluation.worst` has it."""
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(evaluation.cosines) - rankdata(evaluation.scores), np.float64)
 
 
 def _slices(
