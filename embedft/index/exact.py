@@ -1,4 +1,4 @@
-"""Exact search: every query against every vector, by FAISS, with ties in a fixed order."""
+"""Exact search: every query against every vector, by FAISS or by rounded products, with ties in a fixed order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from embedft.encoder.precision import fast_bfloat16
 from embedft.errors import DataError
+from embedft.index.nearest import nearest
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -31,6 +33,10 @@ MULTIPLIED_DOCUMENTS = 4096
 # spreading, 1 query takes 5.6 instead of 10.7 ms, 10 queries 21 instead of 56, 1,000 queries 680 instead of 770; of
 # 20,000 it is no gain.
 PART_DOCUMENTS = 25_000
+# From so many queries and documents on it pays to round the vectors to bf16 first, where the processor multiplies that
+# fast (`embedft.index.nearest`). Two threads with AVX512-BF16: 256 queries among 200,000 documents take 162 instead of
+# 181 ms, 1,000 take 330 instead of 654; 128 queries take longer, 127 instead of 98.
+ROUNDED_QUERIES, ROUNDED_DOCUMENTS = 256, 8192
 COPIED_AT_ONCE = 65_536
 
 
@@ -129,9 +135,28 @@ def _search_selected(queries: Floats, documents: Floats, k: int, allowed: Flags)
 
 
 def _search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows]:
+    """The ``k`` nearest of at least as many documents, by the fastest way."""
+    queries, documents = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(documents, np.float32)
+    # Vectors that are no numbers have no bound of rounding.
+    if _rounding_pays(len(queries), len(documents)) and all(np.isfinite(part.sum()) for part in (queries, documents)):
+        found = list(nearest(queries, documents, k))
+        return np.concatenate([part.scores for part in found]), np.concatenate([part.rows for part in found])
+    return _multiplied(queries, documents, k)
+
+
+def _rounding_pays(queries: int, documents: int) -> bool:
+    if queries < ROUNDED_QUERIES or documents < ROUNDED_DOCUMENTS or not fast_bfloat16("cpu"):
+        return False
+    import faiss
+    import torch
+
+    # It takes all threads of torch, so it must not run beside searches that share the budget of FAISS.
+    return bool(faiss.omp_get_max_threads() >= torch.get_num_threads())
+
+
+def _multiplied(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows]:
     import faiss
 
-    queries, documents = np.ascontiguousarray(queries), np.ascontiguousarray(documents)
     threads = faiss.omp_get_max_threads()
     parts = min(threads, len(documents) // PART_DOCUMENTS)
     fewest = MULTIPLIED_QUERIES if threads == 1 or parts > 1 else MULTIPLIED_QUERIES_OF_THREADS

@@ -1,13 +1,16 @@
 """Exact search equals numpy, ties included."""
 
+import faiss
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedft.encoder.precision import fast_bfloat16
 from embedft.errors import DataError
-from embedft.index import exact_search
-from embedft.index.exact import PART_DOCUMENTS, useful_threads
+from embedft.index import exact, exact_search, nearest
+from embedft.index.exact import PART_DOCUMENTS, ordered_search, useful_threads
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,8 +74,6 @@ def test_where_not_all_are_allowed_the_others_are_as_if_they_were_alone(seed, do
 
 @pytest.mark.parametrize("queries", [1, 5, 40])
 def test_parts_of_the_documents_on_several_threads_give_what_one_thread_gives(queries):
-    import faiss
-
     rng = np.random.default_rng(queries)
     # Small integers make many exact ties, also between documents of different parts and across the cut.
     vectors = rng.integers(-1, 2, (2 * PART_DOCUMENTS + 7, 6)).astype(np.float32)
@@ -89,6 +90,56 @@ def test_parts_of_the_documents_on_several_threads_give_what_one_thread_gives(qu
     for scores, rows in found.values():
         np.testing.assert_array_equal(rows, expected)
         np.testing.assert_array_equal(scores, np.take_along_axis(asked @ vectors.T, expected, axis=1))
+
+
+@pytest.fixture
+def rounded_search(monkeypatch):
+    """Few queries and documents are rounded to bf16 too, whatever the processor is."""
+    monkeypatch.setattr(exact, "fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(exact, "ROUNDED_QUERIES", 1)
+    monkeypatch.setattr(exact, "ROUNDED_DOCUMENTS", 1)
+    monkeypatch.setattr(nearest, "resolve_precision", lambda precision, device: torch.bfloat16)
+
+
+@pytest.mark.usefixtures("rounded_search")
+@pytest.mark.parametrize("k", [1, 10, 3000])
+def test_rounding_first_changes_no_hit_and_no_order_of_ties(k):
+    rng = np.random.default_rng(k)
+    vectors = rng.integers(-2, 3, (3000, 6)).astype(np.float32)
+    asked = rng.integers(-2, 3, (20, 6)).astype(np.float32)
+    everything = asked @ vectors.T
+    scores, rows = exact_search(asked, vectors, k)
+    expected = np.argsort(-everything, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(scores, np.take_along_axis(everything, expected, axis=1))
+    place = rng.permutation(3000)
+    rows = ordered_search(asked, vectors, k, place)[1]
+    expected = [np.lexsort((place, -scores))[:k] for scores in everything]
+    np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.usefixtures("rounded_search")
+def test_where_rounding_has_no_bound_faiss_searches():
+    vectors = np.ones((50, 4), dtype=np.float32)
+    vectors[[0, 3]] = np.nan
+    assert exact_search(vectors[1:3], vectors, 4)[1].tolist() == [[1, 2, 4, 5]] * 2
+
+
+@pytest.mark.skipif(not fast_bfloat16("cpu"), reason="this processor does not multiply bf16 fast")
+def test_a_search_that_may_not_use_all_threads_does_not_round(monkeypatch):
+    monkeypatch.setattr(exact, "nearest", None)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(exact.ROUNDED_DOCUMENTS, 8)).astype(np.float32)
+    threads = faiss.omp_get_max_threads()
+    assert torch.get_num_threads() > 1, "the tests run on several threads"
+    try:
+        faiss.omp_set_num_threads(1)
+        assert exact_search(vectors[: exact.ROUNDED_QUERIES], vectors, 1)[1].shape == (exact.ROUNDED_QUERIES, 1)
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        with pytest.raises(TypeError):
+            exact_search(vectors[: exact.ROUNDED_QUERIES], vectors, 1)
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def test_one_query_can_use_several_threads_where_documents_are_many():

@@ -1,6 +1,6 @@
 """Hard negatives for the training rows of a data set: documents that an encoder takes for relevant and that are not.
 
-The corpus is searched exactly (`embedft.training.mining.candidates`), and of the nearest documents those are taken
+The corpus is searched exactly (`embedft.index.nearest`), and of the nearest documents those are taken
 that limits, margins and ranks leave (`embedft.training.mining.negatives`). Never taken are the known positives of an
 anchor, near duplicates of them, texts equal to the anchor, and negatives that are given already. Nothing is filled up:
 where fewer are left than asked for, the row gets fewer, and the report says so.
@@ -22,7 +22,7 @@ from embedft.data import RetrievalData
 from embedft.data.retrieval import PAIRS_SCHEMA
 from embedft.encoder import Encoder
 from embedft.errors import DataError
-from embedft.training.mining.candidates import NONE, Floats, Rows, paired_scores
+from embedft.index.nearest import NONE, Floats, Rows, paired_scores
 from embedft.training.mining.near_positives import NearPositives
 from embedft.training.mining.negatives import Chosen, RowLists, Scorer, check_negatives, choose_negatives
 from embedft.training.mining.rescoring import CrossEncoderScores

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedft.data.near import normalised, shingle_hashes
-from embedft.training.mining.candidates import Rows
+from embedft.index.nearest import Rows
 from embedft.training.mining.negatives import RowLists
 
 # Shingles at once; 8 bytes each, a few times over.

@@ -23,7 +23,7 @@ import numpy as np
 
 from embedft.config import HardNegativesConfig
 from embedft.errors import ConfigError
-from embedft.training.mining.candidates import BLOCK_MB, NONE, Floats, Nearest, Rows, nearest, paired_scores
+from embedft.index.nearest import BLOCK_MB, NONE, Floats, Nearest, Rows, nearest, paired_scores
 
 # (queries (b,), rows of documents (b, m), -1 for none) -> scores (b, m).
 Scorer = Callable[[Rows, Rows], Floats]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from embedft.index.nearest import NONE, Floats, Rows
 from embedft.progress import progress
 from embedft.training.losses.crossencoder import open_cross_encoder
-from embedft.training.mining.candidates import NONE, Floats, Rows
 
 # Their pairs are sorted by length together, so that few tokens are padding.
 QUERIES_AT_ONCE = 64

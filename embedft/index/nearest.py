@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from ctypes import c_float
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ BLOCK_MB = 256
 # What looking into a score costs at most: its place, its key, copies of these.
 BYTES_PER_SCORE = 40
 # A matrix product of fewer queries at once is slower; documents are cut to blocks of at most so many.
-QUERIES_AT_ONCE, DOCUMENTS_AT_ONCE, QUERIES_A_BLOCK = 128, 65_536, 16_384
+QUERIES_AT_ONCE, DOCUMENTS_AT_ONCE, QUERIES_A_BLOCK = 256, 32_768, 16_384
 # Vectors whose rounding is measured at once.
 ROWS_AT_ONCE = 4096
 # Chunks of a row of scores: at most so many scores in one, and so many times k of them.
@@ -95,7 +96,8 @@ def nearest(
     documents_at_once = min(DOCUMENTS_AT_ONCE, max(len(documents), 1))
     # Half of the memory is for scores, half for looking into them.
     half = block_mb * 2**19
-    at_once = max(min(QUERIES_AT_ONCE, half // (threads * documents_at_once * dtype.itemsize)), 1)
+    fair = -(-len(queries) // threads)
+    at_once = max(min(QUERIES_AT_ONCE, fair, half // (threads * documents_at_once * dtype.itemsize)), 1)
     most = half // (threads * BYTES_PER_SCORE)
     memories: SimpleQueue[torch.Tensor] = SimpleQueue()
     for _ in range(threads):
@@ -208,8 +210,8 @@ class _Coded:
         """Raises DataError where a vector is not finite."""
         import torch
 
-        vectors = np.require(vectors, requirements=["C", "W"])  # torch takes no read-only memory
-        exact = torch.from_numpy(vectors)
+        vectors = np.ascontiguousarray(vectors)
+        exact = _tensor(vectors)
         coded = exact.to(dtype)
         norm, lost = np.empty((2, len(vectors)), np.float32)
         for at in range(0, len(vectors), ROWS_AT_ONCE):
@@ -219,6 +221,14 @@ class _Coded:
         if not np.isfinite(norm).all():
             raise DataError("a vector is not finite.", hint="encode the texts again in float32.")
         return cls(vectors, coded, norm, lost)
+
+
+def _tensor(vectors: Floats) -> torch.Tensor:
+    """The vectors as a tensor that is only read: torch warns of memory that cannot be written, as mapped files are."""
+    import torch
+
+    memory = (c_float * vectors.size).from_address(vectors.ctypes.data)
+    return torch.frombuffer(memory, dtype=torch.float32).view(vectors.shape)
 
 
 @dataclass(frozen=True)
@@ -335,7 +345,7 @@ def _padded(query: Rows, column: Rows, queries: int) -> Rows:
 
 def _keys(scores: Floats, columns: Rows, first: int) -> Keys:
     """Score and row as one number, larger for the better score, of equal ones for the lower row; 0 for none."""
-    bits = scores.view(np.uint32)
+    bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 is 0.0
     # Floats order like their bits, negative ones the other way round.
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
     keys = (ordered << np.uint64(32)) | (LOW - (columns + first).astype(np.uint64) & LOW)
