@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,28 +223,20 @@ def _rows(names: Sequence[str], records: Sequence[RunRecord], baseline: int) -> 
         same = [other for own in found for other in own.views if other.name == view.name]
         if len(same) == len(names):
             given = {GOLD: view.columns["score"]} if "score" in view.columns and view.name != "score" else {}
-            columns = given | {name: _shown(own) for name, own in zip(names, same, strict=True)}
+            columns = given | {name: own.columns[own.own] for name, own in zip(names, same, strict=True)}
             gains = _gains(same[baseline], same[1 - baseline]) if len(names) == 2 else np.zeros(found[0].total)
-            views.append(View(view.name, columns, gains))
-    return limited(Rows(found[0].unit, texts[0], views, found[0].total, compared=len(names) == 2)) if views else None
+            views.append(View(view.name, columns, gains, names[1 - baseline] if len(names) == 2 else names[0]))
+    return limited(replace(found[0], texts=texts[0], views=views, compared=len(names) == 2)) if views else None
 
 
 def _gains(baseline: View, other: View) -> Floats:
     """By how much the other system does each row better than the baseline, (rows,): of pairs, in ranks."""
-    off = [
-        view.columns[name] for view in (baseline, other) for name in ("ranks off after", "ranks off")
-        if name in view.columns
-    ]  # fmt: skip
-    return np.nan_to_num(np.abs(off[0]) - np.abs(off[1]) if off else _shown(other) - _shown(baseline))
-
-
-def _shown(view: View) -> Floats:
-    """What the model itself has in a view that may hold another one as well: its score, its cosine, or right or not."""
-    return next(
-        view.columns[name]
-        for name in ("after", "right after", "cosine after", "cosine", "right", view.name)
-        if name in view.columns
+    gains: Floats = (
+        np.abs(baseline.columns[baseline.off]) - np.abs(other.columns[other.off])
+        if baseline.off
+        else other.columns[other.own] - baseline.columns[baseline.own]
     )
+    return np.nan_to_num(gains)
 
 
 def _number(value: Any) -> float | None:

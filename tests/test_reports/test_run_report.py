@@ -215,8 +215,11 @@ def test_an_evaluation_of_two_models_calls_neither_the_earlier_one(tmp_path):
     page = run_page(read_run_record(report_cases.retrieval(tmp_path / "scores", run=False, analysis=False)))
     assert re.search(r"Better than bundled: ndcg@10 is 0\.\d{3} against 0\.\d{3}\.", page)
     comparison = page.partition('<section id="comparison"')[2].partition("</section>")[0]
-    assert "← other model is better" in comparison and not re.search(r"\b(before|after)\b", comparison)
-    assert "“after” is scores/model and “before” is bundled." in page
+    assert "← other model is better" in comparison
+    assert "“this model” is scores/model and “other model” is bundled." in page
+    assert not re.search(r"\b(before|after)\b", page.partition("<main")[2].partition('<section id="reproduce"')[0])
+    columns = json.loads(parsed(page).scripts["rows"])["views"][0]["columns"]
+    assert [column["name"] for column in columns] == ["other model", "this model", "difference"]
 
 
 def test_a_metric_that_is_no_number_is_a_dash(tmp_path):

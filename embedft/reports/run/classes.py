@@ -84,7 +84,7 @@ def _per_class(rows: list[dict[str, Any]]) -> Iterator[str]:
         return
     known = [
         (title, name)
-        for title, name in (("F1 before", "against_f1"), ("training texts", "training_texts"))
+        for title, name in (("F1 of the other model", "against_f1"), ("training texts", "training_texts"))
         if any(row.get(name) is not None for row in rows)
     ]
     head = ("class", "texts", "predicted", "precision", "recall", "F1", *(title for title, _ in known))
@@ -133,7 +133,10 @@ def _apart(rows: list[dict[str, Any]], title: str, about: str, count: int | None
         for row in rows
     ]
     yield table(
-        ("text", "label", "before", "after", "probability"), cells, sortable=True, filtered="Filter these texts"
+        ("text", "label", "other model", "this model", "probability"),
+        cells,
+        sortable=True,
+        filtered="Filter these texts",
     )
 
 

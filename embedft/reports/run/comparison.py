@@ -24,13 +24,8 @@ def comparison(record: RunRecord) -> Iterator[str]:
         yield paragraph(told)
 
 
-def _sides(record: RunRecord) -> tuple[str, str]:
-    """What the other model and this one are called: only a run has a before."""
-    return ("before", "after") if record.run else ("other model", "this model")
-
-
 def _compared(record: RunRecord) -> Iterator[str]:
-    before, after = _sides(record)
+    before, after = record.sides
     yield paragraph(
         "Each line is the difference between ", own_text(base_name(str(record.metrics.get("model", "")))),
         f" ({after}) and ", own_text(base_name(record.against)), f" ({before}) on the same {record.unit}",
@@ -71,7 +66,7 @@ def _table(record: RunRecord) -> str:
         for title, key in (("effect size", "effect_size"), ("detectable", "detectable"))
         if any(is_number(value.get(key)) for value in record.comparison.values())
     ]
-    head = ["metric", "verdict", *_sides(record), "difference", "95 % interval", "p", *(title for title, _ in extra)]
+    head = ["metric", "verdict", *record.sides, "difference", "95 % interval", "p", *(title for title, _ in extra)]
     head.append("won / lost / same")
     rows = []
     for name, value in record.comparison.items():

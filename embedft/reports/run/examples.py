@@ -143,14 +143,14 @@ def _hubs(hubs: dict[str, Any] | None) -> Iterator[str]:
         f"{score(hubs.get('skewness'), 2)}{beside}; the higher, the more a few "
         "documents crowd out others."
     )
-    before = any(is_number(document.get("against_queries")) for document in top)
-    head = ["document", "text", "queries", *(["before"] if before else []), "of them relevant to"]
+    other = any(is_number(document.get("against_queries")) for document in top)
+    head = ["document", "text", "queries", *(["of the other model"] if other else []), "of them relevant to"]
     rows = [
         [
             document.get("title") or document.get("id"),
             shortened(document.get("text", ""), SHORT),
             document.get("queries"),
-            *([document.get("against_queries")] if before else []),
+            *([document.get("against_queries")] if other else []),
             document.get("relevant_to"),
         ]
         for document in top

@@ -40,7 +40,7 @@ def _figures(model: dict[str, Any], against: dict[str, Any]) -> Iterator[str]:
     names = [name for name in model if is_number(model[name])]
     if not names:
         return
-    head = ["", "after", *(["before"] if against else []), "meaning"]
+    head = ["", "this model", *(["other model"] if against else []), "meaning"]
     rows = [
         [
             name.replace("_", " "),

@@ -23,7 +23,7 @@ def pairs(errors: dict[str, Any]) -> Iterator[str]:
         yield paragraph("Their rank by cosine is farthest from their rank by score.")
         ranks = {"ranks too high": "ranks_too_high"}
         if any(is_number(pair.get("against_ranks_too_high")) for pair in worst):
-            ranks["before"] = "against_ranks_too_high"
+            ranks["of the other model"] = "against_ranks_too_high"
         rows = [
             (
                 own_text(shortened(pair.get("sentence1", ""), SHORT)),
@@ -69,7 +69,7 @@ def _bias(bias: list[dict[str, Any]]) -> Iterator[str]:
             )
             for entry in bias
         ]  # fmt: skip
-        head = ("by", "kind", "pairs", "before", "after")
+        head = ("by", "kind", "pairs", "other model", "this model")
         yield folded("Beside the other model", Html(table(head, cells, sortable=True)))
 
 

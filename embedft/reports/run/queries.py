@@ -1,4 +1,4 @@
-"""Each query, pair or text: before against after, who gained and who lost, and the table of all."""
+"""Each query, pair or text: one model against the other, who gained and who lost, and the table of all."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def queries(rows: Rows) -> Iterator[str]:
 
 
 def _figures(rows: Rows, view: View) -> Iterator[Html]:
-    columns, unit = view.columns, rows.unit
-    if "cosine after" in columns:
-        reach = (*columns["cosine before"].tolist(), *columns["cosine after"].tolist())
-        for name in ("before", "after"):
+    columns, unit, (other, own) = view.columns, rows.unit, rows.sides
+    if f"cosine {own}" in columns:
+        reach = (*columns[f"cosine {other}"].tolist(), *columns[f"cosine {own}"].tolist())
+        for name in rows.sides:
             dots = _dots(columns["score"], columns[f"cosine {name}"], np.zeros(rows.count))
             yield cloud(
                 dots, f"cosine {name} over the given score; a dot is one pair or, larger, many",
@@ -49,23 +49,22 @@ def _figures(rows: Rows, view: View) -> Iterator[Html]:
     elif "cosine" in columns:
         dots = _dots(columns["score"], columns["cosine"], np.zeros(rows.count))
         yield cloud(dots, "cosine over the given score", Cloud(names=("given score, 0 to 1", "cosine")))
-    elif "right after" in columns:
+    elif f"right {own}" in columns:
         before, after = (
-            np.where(columns[f"right {name}"] > 0, 1, -1) * columns[f"probability {name}"]
-            for name in ("before", "after")
+            np.where(columns[f"right {name}"] > 0, 1, -1) * columns[f"probability {name}"] for name in rows.sides
         )
         yield cloud(
             _dots(before, after, view.gains),
-            "how sure each answer was: above 0 a right one, below 0 a wrong one; top left was mended",
-            Cloud(title="Sureness, before and after", names=("before", "after"), diagonal=True),
+            f"how sure each answer was: above 0 a right one, below 0 a wrong one; top left is right {own} alone",
+            Cloud(title=f"Sureness, {other} and {own}", names=rows.sides, diagonal=True),
         )
-    elif "before" in columns:
+    elif other in columns:
         yield cloud(
-            _dots(columns["before"], columns["after"], view.gains),
-            f"a dot is one of the {unit} or, larger, many with the same scores; above the line it became better",
-            Cloud(title=f"{view.name} before and after", names=("before", "after"), diagonal=True),
+            _dots(columns[other], columns[own], view.gains),
+            f"a dot is one of the {unit} or, larger, many with the same scores; above the line {own} is better",
+            Cloud(title=f"{view.name}, {other} and {own}", names=rows.sides, diagonal=True),
         )
-    if view.gains.any() and "right after" not in columns:
+    if view.gains.any() and f"right {own}" not in columns:
         yield _profile(view, unit)
 
 
@@ -110,7 +109,7 @@ def _profile(view: View, unit: str) -> Html:
     drawn.append(
         f'<text x="{PROFILE_WIDTH}" y="{PROFILE_HEIGHT - 4}" text-anchor="end">{unit} in order of the gain →</text>'
     )
-    what = "ranks nearer to where the score puts it" if "ranks off after" in view.columns else f"gain in {view.name}"
+    what = "ranks nearer to where the score puts it" if "score" in view.columns else f"gain in {view.name}"
     said = ", ".join(f"{count:,} {name}" for count, name in counts)
     return figure(
         "".join(drawn), PROFILE_WIDTH, PROFILE_HEIGHT, f"{what} of each of the {unit}, the largest first: {said}",

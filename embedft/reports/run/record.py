@@ -86,6 +86,11 @@ class RunRecord:
         return str((self.metrics.get("against") or {}).get("model") or "")
 
     @property
+    def sides(self) -> tuple[str, str]:
+        """What the other model and this one are called: only a run has a before."""
+        return ("before", "after") if self.run else ("other model", "this model")
+
+    @property
     def macro_note(self) -> str:
         """What to know of means over classes, where some have few texts or none in the split; else empty."""
         macro = self.metrics.get("macro") or {}

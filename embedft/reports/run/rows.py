@@ -18,8 +18,6 @@ MOST = 10_000
 # Bytes that all texts together may take on the page, and characters of one of them at most and at least.
 TEXT_BYTES, LONGEST, SHORTEST = 2_400_000, 300, 8
 DIGITS = 4
-# Columns that figures are drawn from, and that a sign beside the prediction shows in the table.
-MARKED = frozenset({"right", "right before", "right after"})
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,17 @@ class View:
         name: the metric.
         columns: name -> (rows,) numbers, NaN where there is none.
         gains: (rows,), by how much a row became better; zeros without another model.
-        hidden: columns that the table leaves out.
+        own: the column of what this model has: a metric, a cosine, right or not.
+        off: the column of how many ranks it is off; empty where there is none.
+        hidden: columns that the table leaves out: figures are drawn from them, and a sign beside the prediction shows
+            them in the table.
     """
 
     name: str
     columns: dict[str, Floats]
     gains: Floats
+    own: str
+    off: str = ""
     hidden: frozenset[str] = frozenset()
 
 
@@ -49,6 +52,7 @@ class Rows:
         views: the metrics, the main one first.
         total: how many rows there were before the number was limited.
         compared: whether there is another model.
+        sides: what the other model and this one are called.
     """
 
     unit: str
@@ -56,6 +60,7 @@ class Rows:
     views: list[View]
     total: int
     compared: bool
+    sides: tuple[str, str]
 
     @property
     def count(self) -> int:
@@ -91,15 +96,15 @@ def read_rows(record: RunRecord, *, most: int | None = MOST) -> Rows | None:
     if "query_id" in columns:
         texts, views = _queries(columns, record)
     elif "sentence1" in columns:
-        texts, views = _pairs(columns)
+        texts, views = _pairs(columns, record.sides)
     elif "predicted" in columns:
-        texts, views = _labelled(columns)
+        texts, views = _labelled(columns, record.sides)
     else:
         return None
     if not views:
         return None
     compared = any(name.startswith("against:") for name in columns)
-    whole = Rows(record.unit, texts, views, record.rows.num_rows, compared)
+    whole = Rows(record.unit, texts, views, record.rows.num_rows, compared, record.sides)
     return whole if most is None else limited(whole, most)
 
 
@@ -108,48 +113,54 @@ def _queries(columns: dict[str, Any], record: RunRecord) -> tuple[dict[str, list
     texts["id"] = _strings(columns["query_id"])
     names = [name for name in record.values if name in columns]
     names.sort(key=lambda name: name != record.metric)
+    other, own = record.sides
     views = []
     for name in names:
         after = _floats(columns[name])
         if f"against:{name}" not in columns:
-            views.append(View(name, {name: after}, np.zeros(len(after))))
+            views.append(View(name, {name: after}, np.zeros(len(after)), own=name))
             continue
         before = _floats(columns[f"against:{name}"])
         gains = np.where(np.isclose(after, before, rtol=0, atol=1e-12), 0.0, after - before)
-        views.append(View(name, {"before": before, "after": after, "difference": gains}, np.nan_to_num(gains)))
+        views.append(View(name, {other: before, own: after, "difference": gains}, np.nan_to_num(gains), own))
     return texts, views
 
 
-def _pairs(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]]:
+def _pairs(columns: dict[str, Any], sides: tuple[str, str]) -> tuple[dict[str, list[str]], list[View]]:
     texts = {name: _strings(columns[name]) for name in ("sentence1", "sentence2")}
     gold, after = _floats(columns["score"]), _floats(columns["cosine"])
     off = _ranks(after) - _ranks(gold)
     if "against:cosine" not in columns:
         shown = {"score": gold, "cosine": after, "ranks off": off}
-        return texts, [View("rank by cosine", shown, np.zeros(len(gold)))]
+        return texts, [View("rank by cosine", shown, np.zeros(len(gold)), "cosine", "ranks off")]
     before = _floats(columns["against:cosine"])
     off_before = _ranks(before) - _ranks(gold)
+    other, own = sides
     shown = {
-        "score": gold, "cosine before": before, "cosine after": after,
-        "ranks off before": off_before, "ranks off after": off,
+        "score": gold, f"cosine {other}": before, f"cosine {own}": after,
+        f"ranks off {other}": off_before, f"ranks off {own}": off,
     }  # fmt: skip
-    return texts, [View("rank by cosine", shown, np.abs(off_before) - np.abs(off))]
+    gains = np.abs(off_before) - np.abs(off)
+    return texts, [View("rank by cosine", shown, gains, f"cosine {own}", f"ranks off {own}")]
 
 
-def _labelled(columns: dict[str, Any]) -> tuple[dict[str, list[str]], list[View]]:
+def _labelled(columns: dict[str, Any], sides: tuple[str, str]) -> tuple[dict[str, list[str]], list[View]]:
     texts = {"text": _strings(columns["text"]), "label": _listed(columns["label"])}
     after, right = _floats(columns["probability"]), _floats(columns["correct"])
     if "against:correct" not in columns:
         texts["predicted"] = _marked(columns["predicted"], right)
-        return texts, [View("right or wrong", {"right": right, "probability": after}, np.zeros(len(after)), MARKED)]
+        shown, none = {"right": right, "probability": after}, np.zeros(len(after))
+        return texts, [View("right or wrong", shown, none, "right", hidden=frozenset({"right"}))]
     right_before = _floats(columns["against:correct"])
-    texts["before"] = _marked(columns["against:predicted"], right_before)
-    texts["after"] = _marked(columns["predicted"], right)
+    other, own = sides
+    texts[other] = _marked(columns["against:predicted"], right_before)
+    texts[own] = _marked(columns["predicted"], right)
     shown = {
-        "right before": right_before, "right after": right,
-        "probability before": _floats(columns["against:probability"]), "probability after": after,
+        f"right {other}": right_before, f"right {own}": right,
+        f"probability {other}": _floats(columns["against:probability"]), f"probability {own}": after,
     }  # fmt: skip
-    return texts, [View("right or wrong", shown, right - right_before, MARKED)]
+    hidden = frozenset({f"right {other}", f"right {own}"})
+    return texts, [View("right or wrong", shown, right - right_before, f"right {own}", hidden=hidden)]
 
 
 def _marked(labels: Any, right: Floats) -> list[str]:
@@ -169,7 +180,7 @@ def limited(rows: Rows, most: int = MOST) -> Rows:
         replace(view, columns={name: values[kept] for name, values in view.columns.items()}, gains=view.gains[kept])
         for view in rows.views
     ]
-    return Rows(rows.unit, texts, views, rows.total, rows.compared)
+    return replace(rows, texts=texts, views=views)
 
 
 def _cut(texts: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -149,7 +149,7 @@ def _notes(record: RunRecord) -> Iterator[str]:
     compared = record.comparison.get(record.metric) or {}
     if record.against and not record.run:
         model = base_name(str(record.metrics.get("model", "")))
-        yield f"On this page “after” is {model} and “before” is {base_name(record.against)}."
+        yield f"On this page “this model” is {model} and “other model” is {base_name(record.against)}."
     if (record.run.get("best") or {}).get("step") == 0 and record.log:
         yield "No step was better than the base model on dev: its weights were kept."
     if record.run and record.metrics.get("split") == "dev":
