@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that share the tests, a file at a time; each of them loads torch.
+WORKERS ?= logical
+PYTEST = $(RUN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 export TOKENIZERS_PARALLELISM := true
 export HF_HUB_OFFLINE := 1
 
@@ -17,10 +20,10 @@ demo: $(STAMP)
 	$(RUN)/embedft demo --force
 
 test: $(STAMP)
-	$(RUN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: $(STAMP)
-	$(RUN)/python -m pytest
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,8 @@ FULL_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 # safetensors, torch and numpy report a full disk in words of their own, not by an errno.
 FULL_DISK_WORDS = ("no space left on device", "storagefull", "disk quota exceeded")
 WRITE_FAILED_WORDS = ("pytorchstreamwriter", "file write failed", "unexpected pos", "ioerror", "requested and")
+# What `atomic_file` writes first: a kill leaves it there.
+STAGED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 
 @contextmanager
@@ -49,6 +51,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def unstaged(name: str) -> str:
+    """The name of the file that a staged one was to become; any other name as it is."""
+    found = STAGED.fullmatch(name)
+    return found[1] if found is not None else name
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, flushed to the disk; a reader sees the old bytes or the new ones."""
     with atomic_file(path) as file:
@@ -71,6 +79,22 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_directory(path: Path) -> list[Path]:
+    """Make a directory and those above it; those that were not there, the lowest first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_made(made: Sequence[Path]) -> None:
+    """Take back what `make_directory` made: the lowest with all that it holds, those above it if they are empty."""
+    for folder in made[:1]:
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for folder in made[1:]:
+            folder.rmdir()
 
 
 def sync_directory(path: Path) -> None:
@@ -117,9 +141,11 @@ def atomic_directory(
     staged = target.with_name(f".{target.name}.{token}.tmp")
     staged.mkdir()
     try:
-        with disk_errors(target):
+        with _held(staged), disk_errors(target):
             yield staged
             sync_tree(staged)
+            # Another writer may have been faster.
+            require_free(target, force=force, ours=ours)
             if target.exists():
                 aside = target.with_name(f".{target.name}.{token}.old")
                 target.rename(aside)
@@ -189,8 +215,30 @@ def _recover(target: Path) -> None:
             continue
         if left[1] == "old" and not target.exists():
             entry.rename(target)
-        else:
-            shutil.rmtree(entry, ignore_errors=True)
+            continue
+        with _held(entry) as free:
+            if free:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[bool]:
+    """Lock a directory, as long as its writer lives; whether nobody else has it, also where it cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield True
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except OSError as error:  # some network file systems have no locks
+        free = error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    try:
+        yield free
+    finally:
+        os.close(descriptor)
 
 
 def is_disk_full(error: BaseException | None, path: Path) -> bool:

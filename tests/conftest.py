@@ -14,6 +14,11 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Workers share the processors: OpenMP's threads wait for each other without sleeping, and more of them than processors
+# make everything slower.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // WORKERS, 1)))
 
 GARDEN = Path(__file__).parent / "data" / "garden"
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"

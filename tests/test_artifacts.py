@@ -67,6 +67,18 @@ def test_a_killed_replacement_is_undone_by_the_next_writer(tmp_path):
     assert entries(tmp_path) == {"out"}
 
 
+def test_a_second_writer_neither_disturbs_the_first_nor_takes_its_place(tmp_path):
+    with (
+        pytest.raises(ArtifactError, match="exists already"),
+        atomic_directory(tmp_path / "out") as second,
+    ):
+        with atomic_directory(tmp_path / "out") as first:
+            (first / "a").write_text("first")
+        (second / "a").write_text("second")
+    assert (tmp_path / "out" / "a").read_text() == "first"
+    assert entries(tmp_path) == {"out"}
+
+
 def test_write_bytes_replaces_and_leaves_no_rest(tmp_path):
     write_bytes(tmp_path / "f", b"1")
     write_bytes(tmp_path / "f", b"2")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from embedft.index.writing import Change
 
 logger = logging.getLogger("embedft")
+# Documents that a map of vectors is fitted on.
+MAPPED_SAMPLE = 10_000
 
 
 class Bytes(click.ParamType[int]):
@@ -78,7 +80,11 @@ for command in (info, verify, versions, rollback):
     show_default=True,
     help="flat, hnsw, hnsw-fp16, hnsw-sq8, ivf-sq8, ivf-pq, ivf-rabitq, binary, truncated; auto: by size and limits.",
 )
-@click.option("--queries", type=click.Path(path_type=Path), help="Held-out queries to tune on: one a line, or JSONL.")
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    help="Held-out queries to tune on: a text file with one a line, or rows (JSONL, CSV) with text.",
+)
 @click.option(
     "--language", default="english", show_default=True, help="Of the words of hybrid search; none to leave them."
 )
@@ -208,10 +214,10 @@ def compact(path: Path, model: str | None, precision: Any, as_json: bool) -> Non
 @path_argument
 @click.option("--model", required=True, help="The new encoder: folder, hub name, or 'bundled'.")
 @click.option("--map", "mapped", is_flag=True, help="Map the vectors instead of embedding every document again.")
-@click.option("--sample", type=click.IntRange(1), default=10_000, show_default=True, help="Documents to fit a map on.")
+@click.option("--sample", type=click.IntRange(1), help=f"With --map: documents to fit it on ({MAPPED_SAMPLE:,}).")
 @precision_option
 @json_option
-def migrate(path: Path, model: str, mapped: bool, sample: int, precision: Any, as_json: bool) -> None:
+def migrate(path: Path, model: str, mapped: bool, sample: int | None, precision: Any, as_json: bool) -> None:
     """Give INDEX to another model: embed every document again, or map their vectors.
 
     With --map, only a sample is embedded by the new model. A linear map is fitted on it, and what it keeps is measured
@@ -220,11 +226,13 @@ def migrate(path: Path, model: str, mapped: bool, sample: int, precision: Any, a
     from embedft.encoder import Encoder
     from embedft.index import migrating
 
+    if sample is not None and not mapped:
+        raise click.UsageError("--sample goes with --map: without it every document is embedded.")
     encoder = Encoder.load(model, precision=precision)
     change, kept = migrating.migrate(
         path,
         encoder,
-        sample=sample if mapped else None,
+        sample=(sample or MAPPED_SAMPLE) if mapped else None,
         show_progress=True,
     )
     _print_change(path, change, as_json, **({"mapped": kept.as_dict()} if kept else {}))

@@ -23,7 +23,9 @@ TRADE_OFF = 0.5
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
 @click.argument("query", required=False)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
-@click.option("--queries", type=click.Path(path_type=Path), help="One query a line, or JSONL with the field text.")
+@click.option(
+    "--queries", type=click.Path(path_type=Path), help="A text file with one a line, or rows (JSONL, CSV) with text."
+)
 @click.option(
     "--filter",
     "filters",
@@ -148,15 +150,15 @@ def _require_text(query: str) -> None:
 
 
 def queries_of_file(path: Path) -> list[str]:
-    """The queries of a file: one a line, or JSONL with the field text.
+    """The queries of a file: one a line, or rows (JSONL, CSV and the like, told by the ending) with the field text.
 
     Raises:
         DataError: there is no such file, or it holds something else, or nothing.
     """
     from embedft.data.faults import FaultLog
-    from embedft.data.rows import read_rows
+    from embedft.data.rows import FORMATS, read_rows, row_format
 
-    if path.suffix == ".jsonl":
+    if row_format(path) in FORMATS:
         log = FaultLog(path)
         texts = []
         for line, row in read_rows(path, log):

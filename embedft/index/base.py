@@ -24,6 +24,7 @@ from embedft.index.approximate import (
     mean_lower_bound,
     tune,
 )
+from embedft.index.approximate.tune import FEWEST_QUERIES
 from embedft.index.exact import Floats, exact_search, useful_threads
 from embedft.index.held_out import COUNT
 from embedft.index.lexical import Lexical, Words
@@ -136,7 +137,7 @@ def fit_stage(
             stage = Stage.build(kind, vectors, seed=settings.seed, done=advance)
         tuning = tune(
             stage, vectors, queries,
-            k=settings.k, target=settings.recall, latency_ms=settings.latency_ms, level=level,
+            k=settings.k, target=settings.recall, latency_ms=settings.latency_ms, level=level, seed=settings.seed,
         )  # fmt: skip
         if tuning.chosen is not None:
             return stage, kind, tuning
@@ -235,4 +236,4 @@ def _queries_needed(target: float, level: float) -> int | None:
 
 
 def _shows(count: int, target: float, level: float) -> bool:
-    return mean_lower_bound(np.ones(int(BOUND_SHARE * count)), level=level) >= target
+    return count >= FEWEST_QUERIES and mean_lower_bound(np.ones(int(BOUND_SHARE * count)), level=level) >= target

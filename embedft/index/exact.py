@@ -79,12 +79,14 @@ def ordered_search(queries: Floats, documents: Floats, k: int, place: Rows | Non
     k = min(k, len(documents))
     if k == 0 or len(queries) == 0:
         return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    scores, rows = _search(queries, documents, min(k + 1, len(documents)))
+    scores, rows, by_row = _search(queries, documents, min(k + 1, len(documents)))
     # FAISS fills up by row -1 where a score is no number.
     tied = (scores[:, k - 1 : -1] == scores[:, k:]) & (rows[:, k:] >= 0)
     scores, rows = scores[:, :k], rows[:, :k]
     if place is not None:
         scores, rows = _sorted(scores, rows, place)
+    elif by_row:
+        return scores, rows
     across = np.flatnonzero(tied)
     if len(across):
         scores[across], rows[across] = _settle_ties(queries[across], documents, k, place)
@@ -124,7 +126,7 @@ def _search_selected(queries: Floats, documents: Floats, k: int, allowed: Flags)
     """One pass over the documents where they lie, without those that are not allowed."""
     import faiss
 
-    queries, documents = np.ascontiguousarray(queries), np.ascontiguousarray(documents)
+    queries, documents = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(documents, np.float32)
     scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     bits = np.packbits(allowed, bitorder="little")
     faiss.knn_inner_product(
@@ -134,14 +136,14 @@ def _search_selected(queries: Floats, documents: Floats, k: int, allowed: Flags)
     return _sorted(scores, rows)
 
 
-def _search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows]:
-    """The ``k`` nearest of at least as many documents, by the fastest way."""
+def _search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows, bool]:
+    """The ``k`` nearest of at least as many documents by the fastest way; whether rows decided ties across the cut."""
     queries, documents = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(documents, np.float32)
     # Vectors that are no numbers have no bound of rounding.
     if _rounding_pays(len(queries), len(documents)) and all(np.isfinite(part.sum()) for part in (queries, documents)):
         found = list(nearest(queries, documents, k))
-        return np.concatenate([part.scores for part in found]), np.concatenate([part.rows for part in found])
-    return _multiplied(queries, documents, k)
+        return np.concatenate([part.scores for part in found]), np.concatenate([part.rows for part in found]), True
+    return *_multiplied(queries, documents, k), False
 
 
 def _rounding_pays(queries: int, documents: int) -> bool:

@@ -37,7 +37,7 @@ def tune_fusion(
         What the manifest keeps: method, weight of the vectors (the words get the rest), k, queries.
 
     Raises:
-        DataError: too few queries, none of them has a relevant document in the index, or the index keeps no words.
+        DataError: too few queries, too few that have a relevant document in the index, or the index keeps no words.
         WrongModelError: ``encoder`` is not that of the index.
         ArtifactError: there is no index, it is damaged, or another process writes.
     """
@@ -47,15 +47,17 @@ def tune_fusion(
         snapshot = Snapshot.open(path)
         require_same(path, snapshot.manifest, encoder)
         by_row = _by_row(snapshot, grades)
-        if not any(by_row):
+        usable = sum(any(grade > 0 for grade in each.values()) for each in by_row)
+        if usable < FEWEST:
             raise DataError(
-                f"{path}: holds none of the documents that the {len(texts)} queries were judged by.",
+                f"{path}: {usable} of the {len(texts)} queries have a relevant document in it; a weight is tuned on "
+                f"{FEWEST} or more.",
                 hint="tune on queries of the documents that the index was built from.",
             )
         dense = snapshot.search(encoder.encode_queries(texts), FUSED_DEPTH, snapshot.alive)
         words = snapshot.search_words(texts, FUSED_DEPTH, snapshot.alive)
         weight = tune_weight(dense, words, by_row, k=k)
-        fusion = {"method": "weighted", "weight": weight, "k": k, "queries": len(texts)}
+        fusion = {"method": "weighted", "weight": weight, "k": k, "queries": usable}
         with changed(path, hold, snapshot, gone=np.empty(0, np.int64)) as (staged, alive):
             for entry in snapshot.manifest["segments"]:
                 staged.link_tree(f"{entry['folder']}/")

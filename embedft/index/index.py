@@ -250,6 +250,7 @@ class Index:
             vectors = encoder.encode_queries(texts)
         else:
             snapshot, _ = self._now
+            vectors = np.asarray(vectors, np.float32)
         if len(vectors) != len(texts):
             raise DataError(f"{len(vectors)} vectors for {len(texts)} texts.", hint="give one for each.")
         found = self._ranked(snapshot, vectors, texts if hybrid else None, k, snapshot.alive, exact=exact)

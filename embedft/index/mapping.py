@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from embedft.errors import DataError
-from embedft.index.exact import Floats, exact_search
+from embedft.index.approximate import faiss_threads
+from embedft.index.exact import Floats, exact_search, useful_threads
 
 SAMPLE = 10_000
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -87,7 +88,8 @@ def fit_map(old: Floats, new: Floats, queries: Floats, k: int = 10) -> tuple[Flo
     matrix = fitted.solve(strength)
     mapped, true = apply_map(old[second:], matrix), new[second:]
     k = min(k, len(true))
-    expected, got = exact_search(queries, true, k)[1], exact_search(queries, mapped, k)[1]
+    with faiss_threads(useful_threads(len(queries), len(true))):
+        expected, got = exact_search(queries, true, k)[1], exact_search(queries, mapped, k)[1]
     shares = np.array([len(set(one) & set(other)) / k for one, other in zip(expected, got, strict=True)])
     half = 1.96 * shares.std(ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else 1.0
     recall = float(shares.mean())

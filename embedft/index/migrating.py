@@ -53,7 +53,8 @@ def migrate(
         snapshot = Snapshot.open(path)
         manifest = snapshot.manifest
         if manifest["fingerprint"] == encoder.document_fingerprint and ("mapped" not in manifest or sample):
-            raise DataError(f"{path}: is an index of {encoder.name} already.", hint="name another --model.")
+            mapped = ", or leave out --map: then every document is embedded" if "mapped" in manifest else ""
+            raise DataError(f"{path}: is an index of {encoder.name} already.", hint=f"name another --model{mapped}.")
         documents = snapshot.live_documents()
         require_documents(documents)
         settings = Settings.from_dict(manifest["settings"])
@@ -72,7 +73,7 @@ def migrate(
             }
         publish_base(
             path, hold, documents, encoder, settings, file,
-            queries=queries, force=True, show_progress=show_progress, further=further,
+            queries=queries, in_place=True, show_progress=show_progress, further=further,
         )  # fmt: skip
         if "fusion" in manifest:
             logger.warning(

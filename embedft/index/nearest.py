@@ -16,12 +16,13 @@ of chunks: the k-th best maximum is a lower bound of the k-th best score, and on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ctypes import c_float
 from dataclasses import dataclass
 from queue import SimpleQueue
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,8 @@ ROWS_AT_ONCE = 4096
 # Chunks of a row of scores: at most so many scores in one, and so many times k of them.
 CHUNK, CHUNKS_PER_CANDIDATE = 16, 8
 NONE = -1
+# While the threads of a search begin, the number of threads that torch gives to new ones is theirs.
+_beginning = Lock()
 LOW = np.uint64(0xFFFFFFFF)
 
 
@@ -113,7 +116,7 @@ def nearest(
                 for first in range(0, len(documents), documents_at_once):
                     if coded is None or len(documents) > documents_at_once:
                         coded = None  # or two of them would be held
-                        coded = _Coded.of(documents[first : first + documents_at_once], dtype)
+                        coded = _Coded.of(documents[first : first + documents_at_once], dtype, pool.map)
                     jobs = [
                         pool.submit(
                             _improve,
@@ -142,17 +145,32 @@ def _lone_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     import faiss
     import torch
 
+    begun = SimpleQueue[None]()
+    whole = Event()
+
     def alone() -> None:
         torch.set_num_threads(1)
+        # The first that a thread asks of torch takes over what was set last, and that is this until all have begun.
+        torch.get_num_threads()
         faiss.omp_set_num_threads(1)
+        begun.put(None)
+        whole.wait()
 
     pool = ThreadPoolExecutor(count, "search", alone)
     try:
+        # Threads that begin later take over what was set last, in whatever thread: so all of these begin now, and none
+        # is free for a second task before.
+        with _beginning:
+            for _ in range(count):
+                pool.submit(int)
+            for _ in range(count):
+                begun.get()
+            torch.set_num_threads(count)
+        whole.set()
         yield pool
     finally:
+        whole.set()
         pool.shutdown(cancel_futures=True)
-        # Threads that begin later take over what was set last, in whatever thread.
-        torch.set_num_threads(count)
 
 
 def paired_scores(queries: Floats, documents: Floats, rows: Rows) -> Floats:
@@ -168,8 +186,9 @@ def paired_scores(queries: Floats, documents: Floats, rows: Rows) -> Floats:
     scores = np.empty(rows.shape, np.float32)
     if not scores.size:
         return scores
-    arrays = [np.ascontiguousarray(array) for array in (queries, documents, rows)]
-    pointers = [faiss.swig_ptr(array) for array in (scores, *arrays)]
+    numbers = [np.ascontiguousarray(side, np.float32) for side in (queries, documents)]
+    rows = np.ascontiguousarray(rows)
+    pointers = [*(faiss.swig_ptr(array) for array in (scores, *numbers)), faiss.swig_ptr(rows)]
     # FAISS has it and its type stubs do not.
     faiss.fvec_inner_products_by_idx(*pointers, queries.shape[1], *rows.shape)  # type: ignore[attr-defined]
     return scores
@@ -206,18 +225,23 @@ class _Coded:
     lost: Floats
 
     @classmethod
-    def of(cls, vectors: Floats, dtype: torch.dtype) -> _Coded:
-        """Raises DataError where a vector is not finite."""
+    def of(cls, vectors: Floats, dtype: torch.dtype, each: Callable[..., Iterable[None]] = map) -> _Coded:
+        """Raises DataError where a vector is not finite; ``each`` maps over blocks, as the ``map`` of a pool does."""
         import torch
 
         vectors = np.ascontiguousarray(vectors)
         exact = _tensor(vectors)
-        coded = exact.to(dtype)
+        coded = torch.empty(exact.shape, dtype=dtype)
         norm, lost = np.empty((2, len(vectors)), np.float32)
-        for at in range(0, len(vectors), ROWS_AT_ONCE):
+
+        def measure(at: int) -> None:
             part = slice(at, at + ROWS_AT_ONCE)
+            coded[part] = exact[part]
             norm[part] = torch.linalg.vector_norm(exact[part], dim=1).numpy()
             lost[part] = torch.linalg.vector_norm(exact[part] - coded[part].float(), dim=1).numpy()
+
+        for _ in each(measure, range(0, len(vectors), ROWS_AT_ONCE)):
+            pass
         if not np.isfinite(norm).all():
             raise DataError("a vector is not finite.", hint="encode the texts again in float32.")
         return cls(vectors, coded, norm, lost)
@@ -331,15 +355,13 @@ def _candidates(scores: torch.Tensor, best: Keys, bound: _Bound, most: int) -> R
         query, column = np.concatenate([query, rest]), np.concatenate([column, place + chunk * width])
         order = np.argsort(query, kind="stable")
         query, column = query[order], column[order]
-    return _padded(query, column, len(scores))
-
-
-def _padded(query: Rows, column: Rows, queries: int) -> Rows:
-    """The columns of each query side by side, (queries, most of a query), filled up with -1."""
-    counts = np.bincount(query, minlength=queries)
-    place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-    table = np.full((queries, int(counts.max(initial=0))), NONE, np.int64)
-    table[query, place] = column
+    # Side by side, filled up with -1: the query with the most candidates says how wide all are.
+    counts = np.bincount(query, minlength=len(scores))
+    shape = len(scores), int(counts.max(initial=0))
+    if len(scores) > 1 and shape[0] * shape[1] > most:
+        return None
+    table = np.full(shape, NONE, np.int64)
+    table[query, np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)] = column
     return table
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from embedft.errors import ConfigError
 
 AUTO = "auto"
+# FAISS keeps seeds as a C int.
+SEEDS = 2**31
 WHOLE = (int,), "a whole number"
 TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "kind": ((str,), "the name of a kind"),
@@ -36,7 +38,7 @@ class Settings:
         latency_ms: the longest that one query may take, in milliseconds of the machine that builds; None for no limit.
         language: of the words that BM25 compares; None leaves words as they stand.
         lexical: whether BM25 is kept beside the vectors, for hybrid search.
-        seed: of samples and of training.
+        seed: of samples and of training, below 2**31.
         keep: versions that stay on the disk, the current one included.
     """
 
@@ -66,8 +68,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}.", hint="use a positive number.")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}.", hint="use 0 or a positive number.")
+        if not 0 <= self.seed < SEEDS:
+            raise ConfigError(f"seed is {self.seed}.", hint=f"use 0 to {SEEDS - 1:,}.")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Settings:

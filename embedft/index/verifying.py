@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from embedft.encoder import Encoder
 from embedft.errors import EmbedftError
@@ -86,7 +87,11 @@ def verify(path: Path, load: Callable[[Mapping[str, Any]], Encoder] | None = Non
 
 
 def _repeated(snapshot: Snapshot) -> list[str]:
-    ids = snapshot.live_documents()["id"]
+    alive = [
+        segment.documents.ids.take(pa.array(snapshot.live_rows(number)))
+        for number, segment in enumerate(snapshot.segments)
+    ]
+    ids = pa.chunked_array([chunk for part in alive for chunk in part.chunks], pa.large_string())
     count = len(ids) - len(ids.unique())
     return [f"{count} ids are alive more than once."] if count else []
 

@@ -204,8 +204,9 @@ def publish_base(
     vectors: Path,
     *,
     queries: Queries | None,
-    force: bool,
     show_progress: bool,
+    force: bool = False,
+    in_place: bool = False,
     further: dict[str, Any] | None = None,
     canaries: Floats | None = None,
 ) -> None:
@@ -219,13 +220,14 @@ def publish_base(
         settings: of the index.
         vectors: file of the documents' vectors.
         queries: held-out ones to tune it on, see `queries_for`.
-        force: replace the index that is there.
         show_progress: on standard error.
+        force: replace the index that is there.
+        in_place: as for `new_version`.
         further: fields for the manifest, also in place of those of the encoder.
         canaries: vectors that the version keeps; by default those of the encoder.
     """
     encoded = encoder.encode_queries(queries[0]) if queries else None
-    with new_version(path, force=force, keep=settings.keep, hold=hold) as staged:
+    with new_version(path, force=force, in_place=in_place, keep=settings.keep, hold=hold) as staged:
         entry = write_base(staged.path, documents, vectors, encoded, settings, show_progress=show_progress)
         write_canaries(staged.path, canaries_of(encoder) if canaries is None else canaries)
         if queries is not None and encoded is not None:
@@ -328,7 +330,7 @@ def compact(path: Path, encoder: Encoder, *, show_progress: bool = False) -> Cha
                 _copy_live(snapshot, work / VECTORS)
             publish_base(
                 path, hold, documents, encoder, settings, work / VECTORS,
-                queries=queries, force=True, show_progress=show_progress, canaries=snapshot.canaries,
+                queries=queries, in_place=True, show_progress=show_progress, canaries=snapshot.canaries,
                 further={
                     name: snapshot.manifest[name] for name in (*described(encoder), *KEPT) if name in snapshot.manifest
                 },

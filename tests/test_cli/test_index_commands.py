@@ -217,6 +217,8 @@ def test_queries_that_say_nothing_are_one_message(run, built, tmp_path):
         ("empty.txt", b"\n\n", "holds no query"),
         ("binary.txt", b"\xff\xfe\xff", "is not UTF-8"),
         ("rows.jsonl", b'{"text": "ferns"}\n{"body": "moss"}\n', "rows.jsonl:2: text is missing"),
+        ("rows.ndjson", b'{"text": "ferns"}\n{"body": "moss"}\n', "rows.ndjson:2: text is missing"),
+        ("rows.csv", b"text,id\nferns,1\n,2\n", "rows.csv:3: text is missing"),
     ):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -308,6 +310,7 @@ def test_another_model_is_refused_until_the_index_is_given_to_it(run, copy, othe
             done, "bundled", str(other_model), "cannot be compared", f"embedft index migrate {copy} --model"
         )
     assert_user_error(run("index", "migrate", copy, "--model", "bundled"), "is an index of bundled already")
+    assert "--sample goes with --map" in run("index", "migrate", copy, *model, "--sample", "500").stderr
     done = run("index", "migrate", copy, *model, "--map")
     assert_user_error(done, "cannot be fitted on 48 documents", "without --map")
     change = answer(run("index", "migrate", copy, *model, "--json"))

@@ -119,6 +119,13 @@ def test_rounding_first_changes_no_hit_and_no_order_of_ties(k):
 
 
 @pytest.mark.usefixtures("rounded_search")
+def test_ties_that_rows_have_decided_are_not_looked_at_again(monkeypatch):
+    monkeypatch.setattr(exact, "_settle_ties", None)
+    vectors = np.ones((1000, 4), np.float32)
+    assert exact_search(vectors[:5], vectors, 3)[1].tolist() == [[0, 1, 2]] * 5
+
+
+@pytest.mark.usefixtures("rounded_search")
 def test_where_rounding_has_no_bound_faiss_searches():
     vectors = np.ones((50, 4), dtype=np.float32)
     vectors[[0, 3]] = np.nan
@@ -130,16 +137,27 @@ def test_a_search_that_may_not_use_all_threads_does_not_round(monkeypatch):
     monkeypatch.setattr(exact, "nearest", None)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(exact.ROUNDED_DOCUMENTS, 8)).astype(np.float32)
-    threads = faiss.omp_get_max_threads()
-    assert torch.get_num_threads() > 1, "the tests run on several threads"
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
     try:
+        torch.set_num_threads(2)
         faiss.omp_set_num_threads(1)
         assert exact_search(vectors[: exact.ROUNDED_QUERIES], vectors, 1)[1].shape == (exact.ROUNDED_QUERIES, 1)
-        faiss.omp_set_num_threads(torch.get_num_threads())
+        faiss.omp_set_num_threads(2)
         with pytest.raises(TypeError):
             exact_search(vectors[: exact.ROUNDED_QUERIES], vectors, 1)
     finally:
-        faiss.omp_set_num_threads(threads)
+        torch.set_num_threads(before[0])
+        faiss.omp_set_num_threads(before[1])
+
+
+@pytest.mark.parametrize("queries", [3, 40])
+def test_numbers_of_double_precision_are_searched_too(queries):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(100, 8))
+    allowed = rng.random(100) < 0.5
+    expected = exact_search(vectors[:queries].astype(np.float32), vectors.astype(np.float32), 5, allowed)
+    for ours, same in zip(exact_search(vectors[:queries], vectors, 5, allowed), expected, strict=True):
+        np.testing.assert_array_equal(ours, same)
 
 
 def test_one_query_can_use_several_threads_where_documents_are_many():

@@ -214,6 +214,7 @@ def test_rank_of_vectors_is_that_of_their_texts(built, encoder):
         given, same = built.rank(ASKED, 5, hybrid=hybrid, vectors=vectors)
         assert ids == same
         np.testing.assert_array_equal(scores, given)
+        assert built.rank(ASKED, 5, hybrid=hybrid, vectors=vectors.astype(np.float64))[1] == ids
     assert Index.open(built.path).rank(ASKED, 5, vectors=vectors)[1] == built.rank(ASKED, 5)[1]
     with pytest.raises(DataError, match="3 vectors for 2 texts"):
         built.rank(ASKED[:2], 5, vectors=vectors)
@@ -312,6 +313,7 @@ def test_a_build_without_a_path_that_fails_leaves_no_folder(encoder, tmp_path, m
         ({"latency_ms": -1}, "latency_ms is -1"),
         ({"latency_ms": float("nan")}, "latency_ms is nan"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**31}, "seed is 2147483648"),
         ({"lexical": "no"}, "lexical is 'no'"),
         ({"language": "klingon"}, "klingon"),
         ({"memory": 10}, "fits 10 bytes"),

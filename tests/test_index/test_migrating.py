@@ -128,8 +128,9 @@ def test_the_same_model_is_no_other_one(copy, old, new):
         with pytest.raises(DataError, match="is an index of bundled already"):
             migrate(copy, old, sample=sample)
     migrate(copy, new, sample=200)
-    with pytest.raises(DataError, match="already"):
+    with pytest.raises(DataError, match="already") as refused:
         migrate(copy, new, sample=200)
+    assert "leave out --map" in refused.value.hint
     # A mapped index may be embedded by the same model; then it is no longer a mapped one.
     migrate(copy, new)
     assert "mapped" not in Snapshot.open(copy).manifest

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from embedft.errors import DataError
+from embedft.index import nearest as nearest_module
 from embedft.index.nearest import nearest, paired_scores
 
 
@@ -91,6 +92,36 @@ def test_a_search_leaves_the_number_of_threads_alone():
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == before
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == before[0]
+
+
+def test_threads_that_begin_during_a_search_have_as_many_as_ever():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with nearest_module._lone_threads(3) as pool, ThreadPoolExecutor(1) as other:
+            assert list(pool.map(lambda _: torch.get_num_threads(), range(6))) == [1] * 6
+            assert other.submit(torch.get_num_threads).result() == 3
+        with pytest.raises(KeyError), nearest_module._lone_threads(2):
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_query_with_many_candidates_does_not_widen_all_of_them():
+    """64 queries of 3 candidates would take as much memory as 64 of 5,000."""
+    queries, documents = unit(64, 8, 0), unit(5000, 8, 1)
+    documents[2500:] = documents[0]
+    queries[7] = documents[0]
+    scores = torch.from_numpy(queries @ documents.T)
+    coded = [nearest_module._Coded.of(side, torch.float32) for side in (queries, documents)]
+    best = np.zeros((64, 3), np.uint64)
+    bound = nearest_module._Bound.of(*coded)
+    assert nearest_module._candidates(scores, best, bound, 64 * 2500) is None
+    table = nearest_module._candidates(scores, best, bound, 64 * 5000)
+    assert table.shape == (64, 2501)
+    for ours, exact in zip(search(queries, documents, 3, block_mb=1), brute_force(queries, documents, 3), strict=True):
+        assert np.array_equal(ours, exact)
 
 
 def test_documents_that_are_all_alike_are_searched_in_little_memory():

@@ -11,7 +11,7 @@ from embedft.errors import ArtifactError, WrongModelError
 from embedft.index import Index, writing
 from embedft.index.approximate import recall_of
 from embedft.index.snapshot import DELETED, Snapshot
-from embedft.index.storage import checksums, new_version
+from embedft.index.storage import Documents, checksums, new_version
 from embedft.index.verifying import verify
 
 
@@ -146,7 +146,7 @@ def test_a_count_that_is_wrong_is_told(copy):
     assert verify(copy).problems == ["the manifest counts 48 documents, and 47 are alive."]
 
 
-def test_an_id_that_is_alive_twice_is_told(copy, encoder):
+def test_an_id_that_is_alive_twice_is_told(copy, encoder, monkeypatch):
     Index.open(copy, encoder).add([{"id": "fern-place", "text": "In the shade."}])
 
     def change(staged):
@@ -154,6 +154,8 @@ def test_an_id_that_is_alive_twice_is_told(copy, encoder):
         staged.manifest["documents"] += 1
 
     republished(copy, change)
+    # Ids are enough to see it: texts may be larger than the memory.
+    monkeypatch.setattr(Documents, "table", None)
     assert verify(copy).problems == ["1 ids are alive more than once."]
 
 

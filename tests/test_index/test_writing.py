@@ -15,7 +15,7 @@ from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, ConfigError, DataError
 from embedft.index import Index, base, exact_search, writing
 from embedft.index.approximate import kinds, mean_lower_bound, recall_of
-from embedft.index.base import kinds_to_try
+from embedft.index.base import check_settings, kinds_to_try
 from embedft.index.canaries import FILE as CANARIES
 from embedft.index.held_out import TEXTS as QUERY_TEXTS
 from embedft.index.held_out import read_queries
@@ -145,6 +145,12 @@ def test_a_recall_that_so_few_queries_cannot_show_is_refused(tmp_path, encoder):
 def test_too_few_queries_to_state_a_recall_are_refused(tmp_path, encoder):
     with pytest.raises(DataError, match="12 queries are too few"):
         publish_scattered(tmp_path / "idx", encoder, tmp_path, count=300, kind="ivf-sq8", queries=SENTENCES[:12])
+
+
+def test_fewer_queries_than_a_stage_is_tuned_on_are_refused_before_anything_is_embedded():
+    with pytest.raises(DataError, match=r"9 queries are too few to show a recall of 0\.5"):
+        check_settings(300, 384, Settings(kind="hnsw-sq8", recall=0.5), queries=9, given=True)
+    check_settings(300, 384, Settings(kind="hnsw-sq8", recall=0.5), queries=10, given=True)
 
 
 def test_without_queries_sentences_of_the_documents_are_taken_and_said(tmp_path, encoder, caplog):
@@ -318,6 +324,18 @@ def test_compacting_changes_no_hit_and_leaves_one_segment_without_gaps(path, enc
     (base,) = index.manifest["segments"]
     assert base["documents"] == len(index) == 10
     assert "deleted.npy" not in index.manifest["files"]
+
+
+def test_files_of_others_beside_an_index_stay_when_it_is_compacted_or_migrated(path, encoder, other_model):
+    (path / "README").write_text("mine")
+    index = Index.open(path, encoder)
+    index.delete(["s2"])
+    index.compact()
+    Index.open(path, encoder).migrate(Encoder.load(str(other_model)))
+    assert (path / "README").read_text() == "mine"
+    assert [version["documents"] for version in versions(path)] == [7, 7]
+    with pytest.raises(ArtifactError, match="other things beside"):
+        Index.build(table(TEXTS), encoder, path, force=True)
 
 
 def test_many_small_additions_make_few_segments(path, encoder):

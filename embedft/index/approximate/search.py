@@ -23,6 +23,7 @@ from embedft.index.approximate.budget import faiss_threads
 from embedft.index.approximate.kinds import Point, stage_kind
 from embedft.index.approximate.stages import Stage
 from embedft.index.exact import exact_search, require_k
+from embedft.index.nearest import paired_scores
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -168,25 +169,10 @@ def _ranked(vectors: Floats, queries: Floats, candidates: Rows, k: int) -> tuple
     """Exact scores and rows of the ``k`` best candidates of each query, ties by lower row, (n, k)."""
     # Sorted, a stable sort by score leaves ties in the order of rows, and memory is read forwards.
     rows = np.sort(candidates, axis=1)
-    scores = _inner_products(vectors, queries, rows)
+    scores = paired_scores(queries, vectors, rows)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
     if rows.shape[1] == k:
         return scores, rows
     missing = ((0, 0), (0, k - rows.shape[1]))
     return np.pad(scores, missing, constant_values=-np.inf), np.pad(rows, missing, constant_values=-1)
-
-
-def _inner_products(vectors: Floats, queries: Floats, rows: Rows) -> Floats:
-    """Of each query with its own rows, (n, m); -inf for row -1.
-
-    FAISS gathers nothing: 256 queries of 80 rows take 1.3 ms, an einsum over the gathered rows 3.9 ms.
-    """
-    import faiss
-
-    scores = np.empty(rows.shape, np.float32)
-    arrays = [np.ascontiguousarray(array) for array in (queries, vectors, rows)]
-    pointers = [faiss.swig_ptr(array) for array in (scores, *arrays)]
-    # FAISS has it and its type stubs do not.
-    faiss.fvec_inner_products_by_idx(*pointers, queries.shape[1], *rows.shape)  # type: ignore[attr-defined]
-    return scores

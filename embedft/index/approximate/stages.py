@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from embedft.errors import ArtifactError, DataError
 from embedft.index.approximate.budget import faiss_threads, threads
-from embedft.index.approximate.kinds import ROWS_PER_LIST, Kind, Point, lists_of, stage_kind
+from embedft.index.approximate.kinds import ROWS_PER_LIST, Kind, Point, effort_of_building, lists_of, stage_kind
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -206,6 +206,7 @@ def _empty(made: Kind, size: int, dim: int, seed: int) -> Any:
     index = faiss.index_factory(encoded, recipe, faiss.METRIC_INNER_PRODUCT)
     if made.dial == "efSearch":
         index.hnsw.rng = faiss.RandomGenerator(seed)
+        index.hnsw.efConstruction = effort_of_building(size)
     if made.dial == "nprobe":
         # Small indexes have few vectors a list; FAISS would warn of it on standard error.
         index.cp.min_points_per_centroid = 1

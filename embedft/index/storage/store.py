@@ -178,7 +178,13 @@ def writing(path: Path, *, new: bool = False) -> Iterator[Hold]:
 
 @contextmanager
 def new_version(
-    path: Path, *, force: bool = False, onto: bool = False, keep: int = 2, hold: Hold | None = None
+    path: Path,
+    *,
+    force: bool = False,
+    onto: bool = False,
+    in_place: bool = False,
+    keep: int = 2,
+    hold: Hold | None = None,
 ) -> Iterator[Staged]:
     """Yield a version to be filled in; it becomes the current one when the block ends without an error.
 
@@ -190,12 +196,14 @@ def new_version(
         force: replace the index that is there.
         onto: build on the index that is there: its current version is given as ``previous`` and can be linked. The
             sizes of its files are checked; their checksums are carried over.
+        in_place: replace the index that is there, which the caller has opened under ``hold``: other than with
+            ``force``, things of others beside it stay.
         keep: versions that stay, the new one included.
         hold: of `writing`, where the writer's lock is held already.
 
     Raises:
-        ArtifactError: there is an index and neither ``force`` nor ``onto`` is set; there is none, or a damaged one, to
-            build on; something else is there; another process writes.
+        ArtifactError: there is an index and none of ``force``, ``onto`` and ``in_place`` is set; there is none, or a
+            damaged one, to build on; something else is there; another process writes.
         ConfigError: ``keep`` is below 1.
         DiskFullError: the disk ran full; the old version is untouched.
     """
@@ -203,10 +211,10 @@ def new_version(
         raise ConfigError(f"{keep} versions are to be kept.", hint="keep at least 1, the new one.")
     if hold is not None and hold.path != path:
         raise ValueError(f"the lock held is that of {hold.path}, not of {path}")
-    _require_target(path, force=force, onto=onto)
+    _require_target(path, force=force, onto=onto or in_place)
     with writing(path, new=not onto) if hold is None else nullcontext(), disk_errors(path):
         # Again, now that nobody else can write.
-        _require_target(path, force=force, onto=onto)
+        _require_target(path, force=force, onto=onto or in_place)
         previous = verify(path, read_pointer(path), nothing) if onto else None
         _remove_rests(path)
         number = _next_number(path)
