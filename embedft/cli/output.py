@@ -97,8 +97,9 @@ def print_comparison(evaluation: Evaluation, against: Evaluation, comparison: di
 
 
 def _counts(name: str, value: Comparison) -> str:
-    """Wins, losses and ties; none of F1, calibration and Pearson, which would show those of accuracy and Spearman."""
-    return f"{value.wins}/{value.losses}/{value.ties}" if value.is_mean or name == "spearman" else "-"
+    from embedft.evaluation.comparison import has_own_wins
+
+    return f"{value.wins}/{value.losses}/{value.ties}" if has_own_wins(name, value.tests) else "-"
 
 
 def _judged_on(evaluation: Evaluation) -> str:

@@ -42,21 +42,25 @@ def report(
     """
     from embedft.artifacts import write_bytes
     from embedft.cli.output import print_json
-    from embedft.reports.card import write_card
+    from embedft.reports.card import run_with_model, write_card
     from embedft.reports.run import REPORT, evidence, read_run_record, run_page, sentence
 
     if len(runs) > 1 and output is None:
         raise click.UsageError("several runs go into one page: name its file with -o.")
     if len(runs) == 1 and (baseline or allow_different):
         raise click.UsageError("--baseline and --allow-different are for several runs.")
-    if output is not None:
+    own = runs[0] / REPORT
+    if output is not None and (len(runs) > 1 or output.resolve() != own.resolve()):
         _require_page(output, force=force)
+    for run in runs if card else ():
+        run_with_model(run)
     if len(runs) == 1:
         record = read_run_record(runs[0])
         text, told = run_page(record), " ".join(filter(None, (sentence(record), evidence(record))))
     else:
         text, told = _several(runs, baseline, allow_different=allow_different)
-    path = output if output is not None else runs[0] / REPORT
+    path = output if output is not None else own
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, text.encode("utf-8", "replace"))
     cards = [str(write_card(run)) for run in runs] if card else []
     if as_json:
@@ -85,8 +89,16 @@ def _several(runs: Sequence[Path], baseline: str | None, *, allow_different: boo
 
 
 def _require_page(output: Path, *, force: bool) -> None:
-    """Raise ArtifactError if a file there may not be replaced."""
-    from embedft.cli.dataset import require_new
+    """Raise ArtifactError if a page may not be written there."""
+    from embedft.cli.places import require_result
+
+    require_result(output, "page", force=force, ours=_is_page)
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of ours, or empty."""
     from embedft.reports import PAGE_BEGIN
 
-    require_new(output, PAGE_BEGIN, force=force)
+    begin = PAGE_BEGIN.encode()
+    with path.open("rb") as file:
+        return file.read(len(begin)) in (b"", begin)

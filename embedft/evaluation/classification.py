@@ -44,6 +44,8 @@ OUT_OF_SCOPE = "oos_recall"
 # Of fewer, one text moves the recall of the class by more than a tenth.
 FEW_TEXTS = 10
 NAMED = 5
+# The matrix of more classes nobody reads, and it would take half a megabyte.
+MOST_CLASSES = 200
 
 
 class Classifier(Protocol):
@@ -243,8 +245,11 @@ class ClassificationEvaluation:
         ]
 
     def confusion_dict(self) -> dict[str, Any]:
-        """For ``confusion.json``: classes, matrix (rows are labels; null if a text may have several), confused."""
-        matrix = self.confusion()
+        """For ``confusion.json``: classes, matrix, confused.
+
+        Rows of the matrix are labels; it is null if a text may have several, or if there are more than 200 classes.
+        """
+        matrix = self.confusion() if len(self.classes) <= MOST_CLASSES else None
         return {
             "classes": list(self.classes),
             "matrix": matrix.tolist() if matrix is not None else None,
@@ -422,7 +427,7 @@ def evaluate_classification(
         texts: columns text, labels.
         data: name of the data, for the report.
         split: name of the split.
-        metrics: names in `STATISTICS`.
+        metrics: names in `STATISTICS`; one that stands twice counts once.
         out_of_scope: further texts that belong to no class; columns text, labels.
         show_progress: on standard error.
         keep_vectors: of the texts with a known label, with the evaluation.
@@ -466,7 +471,7 @@ def evaluate_classification(
         model=encoder.name,
         data=data,
         split=split,
-        names=tuple(metrics),
+        names=tuple(dict.fromkeys(metrics)),
         classes=head.classes,
         several=head.several,
         texts=kept,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +34,8 @@ Verdict = Literal["better", "no difference", "worse"]
 Name = TypeVar("Name", bound=Hashable)
 # The least that 10,000 random signs can tell apart from the next.
 SMALLEST_P = 0.0002
+# Made of means over the queries alone.
+MEAN_TESTS = frozenset({STUDENT, MCNEMAR})
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,24 @@ class Comparison:
 
     @property
     def is_mean(self) -> bool:
-        """Whether the metric is a mean over the queries, so that ``wins`` are wins in this metric."""
-        return STUDENT in self.tests or MCNEMAR in self.tests
+        """Whether the metric is a mean over the queries."""
+        return not MEAN_TESTS.isdisjoint(self.tests)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; ``p_adjusted`` only where several were corrected."""
         return {name: value for name, value in asdict(self).items() if name != "p_adjusted" or value is not None}
+
+
+def has_own_wins(metric: str, tests: Iterable[str]) -> bool:
+    """Whether wins and losses are counted in this metric: not in F1, calibration or Pearson's correlation.
+
+    They would show those of accuracy, and of Spearman's correlation, where a pair wins by coming nearer to its rank.
+
+    Args:
+        metric: its name.
+        tests: names of the tests of its comparison.
+    """
+    return metric == "spearman" or not MEAN_TESTS.isdisjoint(tests)
 
 
 def compare_scores(

@@ -1,7 +1,9 @@
 """What was judged, as one digest: evaluations of the same rows share it, whatever files the rows came from.
 
-The order of rows and files does not count, nor do other splits. Every row is hashed by itself and the sorted hashes
-once more, so that two rows cannot be taken for one.
+The order of rows and files does not count, nor do other splits, but for what of them takes part in judging one: the
+documents and ids of retrieval made of pairs; texts out of scope, which are all splits without a label that the head
+knows; and the scale of scored pairs, which is found over all splits. Every row is hashed by itself and the sorted
+hashes once more, so that two rows cannot be taken for one.
 """
 
 from __future__ import annotations

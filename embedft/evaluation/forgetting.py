@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedft.data import read_retrieval
+from embedft.data import UnknownIds, read_retrieval
 from embedft.data.general import read_general
 from embedft.encoder import Encoder
 from embedft.evaluation.comparison import Comparison, p_phrase
@@ -29,7 +29,12 @@ KEPT = ("difference", "ci_low", "ci_high", "p_value", "detectable", "verdict")
 
 
 def forgetting(
-    before: Encoder, after: Encoder, path: Path | None = None, *, show_progress: bool = False
+    before: Encoder,
+    after: Encoder,
+    path: Path | None = None,
+    *,
+    unknown_ids: UnknownIds = "error",
+    show_progress: bool = False,
 ) -> dict[str, Any]:
     """What was lost, for JSON.
 
@@ -42,13 +47,14 @@ def forgetting(
         after: what became of it.
         path: file or folder of scored pairs, or a BEIR folder, of which the split test is taken, else dev, else train;
             by default the bundled general set.
+        unknown_ids: what to do with qrels of a BEIR folder that name ids which do not exist.
         show_progress: on standard error.
 
     Raises:
         DataError: it is missing, broken, or holds something else.
     """
     data = BUNDLED if path is None else str(path)
-    metric, first, second = _scored(before, after, path, data, show_progress)
+    metric, first, second = _scored(before, after, path, data, unknown_ids, show_progress)
     found = compare(second, first)[metric]
     return {
         "data": data,
@@ -63,11 +69,11 @@ def forgetting(
 
 
 def _scored(
-    before: Encoder, after: Encoder, path: Path | None, data: str, show_progress: bool
+    before: Encoder, after: Encoder, path: Path | None, data: str, unknown_ids: UnknownIds, show_progress: bool
 ) -> tuple[str, Evaluation, Evaluation]:
     """The metric, and the evaluations of both."""
     if path is not None and (path / CORPUS).is_file():
-        judged = read_retrieval(path)
+        judged = read_retrieval(path, unknown_ids=unknown_ids)
         split = next((name for name in SPLITS if name in judged.qrels), next(iter(judged.qrels)))
         ranked = [
             evaluate_retrieval(encoder, judged, split, metrics=[RANKING], show_progress=show_progress)
@@ -98,9 +104,9 @@ def _reading(found: Comparison, data: str, metric: str, first: Evaluation, secon
     return f"{said} on {data}: {scores} ({interval}). {shown}"
 
 
-def check_guard(path: Path) -> None:
+def check_guard(path: Path, *, unknown_ids: UnknownIds = "error") -> None:
     """Raise DataError if there is nothing at ``path`` that `forgetting` can take: before a training, not after it."""
     if (path / CORPUS).is_file():
-        read_retrieval(path)
+        read_retrieval(path, unknown_ids=unknown_ids)
     else:
         read_general(path)

@@ -183,7 +183,7 @@ def _read_trec(path: Path) -> tuple[str, Hits]:
 def _score(where: str, score: Any, hint: str) -> float:
     try:
         value = float(score)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         value = math.nan
     # Python also reads 1_0, and the digits of other scripts.
     foreign = isinstance(score, str) and ("_" in score or not score.isascii())

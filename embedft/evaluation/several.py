@@ -105,13 +105,16 @@ class Several:
     def reading(self, metric: str) -> str:
         """What this many queries could show in a metric, as a sentence."""
         first = self.evaluations[0]
-        found = self.compared(self.others[0], self.baseline, metric) if len(self.others) == 1 else None
+        found = [self.compared(system, self.baseline, metric) for system in self.others]
+        known = [comparison for comparison in found if comparison is not None]
+        several = len(self.others) > 1
         said = detectable_sentence(
             self.detectable(metric),
             first.count,
             unit=first.unit,
-            difference=found.difference if found is not None else None,
-            differing=found.wins + found.losses if found is not None else None,
+            difference=known[0].difference if known and not several else None,
+            differing=max((comparison.wins + comparison.losses for comparison in known), default=None),
+            at_most=several,
             tests=1 if metric == self.alone else self._corrected,
         )
         return f"{metric}: {said}"
@@ -209,7 +212,7 @@ def compare_several(
         names: of the systems, distinct.
         evaluations: of each.
         baseline: name of the system that the others are measured by; by default the first.
-        metrics: which; by default all that the systems have.
+        metrics: which, each counted once; by default all that the systems have.
         allow_different: compare what the systems share where data, splits or metrics differ.
 
     Raises:
@@ -218,7 +221,8 @@ def compare_several(
         DataError: the systems were judged on different data, splits or metrics, and that is not allowed; or they share
             nothing.
     """
-    _check_names(names, baseline)
+    check_names(names, baseline)
+    metrics = tuple(dict.fromkeys(metrics))
     evaluations = [limited(each, _own(name, each, metrics)) for name, each in zip(names, evaluations, strict=True)]
     differs = differences(names, evaluations, metrics=not metrics)
     if differs and not allow_different:
@@ -246,8 +250,15 @@ def compare_several(
     return Several(tuple(names), tuple(evaluations), tuple(shared), chosen, found, alone, tuple(differs))
 
 
-def _check_names(names: Sequence[str], baseline: str | None) -> None:
-    if len(names) < 2:
+def check_names(names: Sequence[str], baseline: str | None, *, possible: Sequence[str] = ()) -> None:
+    """Raise ConfigError if systems cannot be told apart or measured: of what is not read yet, before the work.
+
+    Args:
+        names: of the systems.
+        baseline: name of the one that the others are measured by, if it was named.
+        possible: names of further systems that there may be besides.
+    """
+    if len(names) + len(possible) < 2:
         raise ConfigError(
             f"{len(names)} {'system is' if len(names) == 1 else 'systems are'} named; a comparison needs two.",
             hint="name another one; --base adds the model that a run began from.",
@@ -255,7 +266,7 @@ def _check_names(names: Sequence[str], baseline: str | None) -> None:
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise ConfigError(f"two systems are named {twice!r}.", hint="name them apart: NAME=SYSTEM.")
-    if baseline is not None and baseline not in names:
+    if baseline is not None and baseline not in (*names, *possible):
         raise ConfigError(f"no system is named {baseline!r}.", hint=f"the systems are {', '.join(names)}.")
 
 

@@ -223,7 +223,7 @@ def evaluate_similarity(
         pairs: columns sentence1, sentence2, score (0..1).
         data: name of the data, for the report.
         split: name of the split.
-        metrics: names in `STATISTICS`.
+        metrics: names in `STATISTICS`; one that stands twice counts once.
         show_progress: on standard error.
         keep_vectors: with the evaluation.
 
@@ -250,7 +250,7 @@ def evaluate_similarity(
         encoder.name,
         data,
         split,
-        tuple(metrics),
+        tuple(dict.fromkeys(metrics)),
         texts,
         scores,
         cosines,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from embedft.reports.page import bars, page, table
+from embedft.reports.page import bars, page, paragraph, table
 from embedft.reports.plots import curves, history, points
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def _best(result: TuneResult) -> Iterator[str]:
 
 
 def _verdict(result: TuneResult) -> Iterator[str]:
+    # Not above, as in `_slices`.
+    from embedft.evaluation.comparison import rule_text
+
     judged = len([trial for trial in result.trials if trial.state != "failed"])
     yield (
         f"<p>{judged} trials were compared on the same dev rows. The best value of many is partly luck, so it is "
@@ -86,6 +89,7 @@ def _verdict(result: TuneResult) -> Iterator[str]:
         for name, value in final["comparison"].items()
     ]
     yield table(("metric", "base model", "tuned", "difference, 95 % interval", "p", "verdict"), rows)
+    yield paragraph(rule_text(final["comparison"], shown="before"))
 
 
 def _course(result: TuneResult) -> Iterator[str]:

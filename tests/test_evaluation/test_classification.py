@@ -1,6 +1,7 @@
 """The metrics of classification equal scikit-learn's; calibration and scope equal their definitions."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as peer
 
 from embedft.errors import ConfigError, DataError
-from embedft.evaluation import check_class_metrics, evaluate_classification
+from embedft.evaluation import check_class_metrics, compare, evaluate_classification
 from embedft.evaluation.calibration import auroc, bins_of, expected_calibration_error, reliability, threshold_for
 from embedft.evaluation.classification import ClassificationEvaluation, decided
 from embedft.evaluation.tally import STATISTICS, tally
@@ -251,3 +252,26 @@ def test_texts_without_a_known_label_are_judged_as_out_of_scope(encoder, tmp_pat
     assert rows[0]["against:predicted"] == rows[0]["predicted"] == ["trains"]
     with pytest.raises(DataError, match="no text with a label"):
         evaluate_classification(encoder, head, more, data="small")
+
+
+def test_a_metric_that_is_named_twice_is_tested_once():
+    """Counted for each time it stands there, its p-value would be about 2."""
+    vectors = np.eye(2, dtype=np.float32)
+    encoder = SimpleNamespace(
+        name="own", fingerprint=None, encode_documents=lambda texts, show_progress: vectors[[len(t) % 2 for t in texts]]
+    )
+    head = Head("logistic", ("even", "odd"), False, ((10 * vectors, np.zeros(2, np.float32)),))
+    texts = pa.table({"text": ["a", "bb", "c", "dd"], "labels": [["odd"], ["even"], ["odd"], ["even"]]})
+    names = ("accuracy", "macro_f1", "macro_f1", "ece")
+    found = evaluate_classification(encoder, head, texts, data="small", metrics=names)
+    assert found.names == ("accuracy", "macro_f1", "ece")
+    assert {name: value.p_value for name, value in compare(found, found).items()} == dict.fromkeys(found.names, 1)
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(200, True), (201, False)])
+def test_a_matrix_of_more_classes_than_anybody_reads_is_not_kept(count, drawn):
+    labels = np.eye(count, dtype=bool)
+    classes = tuple(f"class {number}" for number in range(count))
+    kept = evaluation(labels, np.roll(0.9 * labels, 1, axis=1), classes=classes).confusion_dict()
+    assert (kept["matrix"] is not None) == drawn
+    assert len(kept["confused"]) == 10 and kept["classes"] == list(classes)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -123,3 +124,12 @@ def test_an_encoder_is_scored_and_the_worst_pairs_are_named(encoder, tmp_path):
         evaluate_similarity(encoder, table, data="pairs", metrics=["ndcg@10"])
     with pytest.raises(DataError, match="other pairs"):
         evaluation.compare(judged(SCORES, SCORES))
+
+
+def test_a_statistic_that_is_named_twice_counts_once():
+    encoder = SimpleNamespace(
+        name="own", fingerprint=None, encode_documents=lambda texts, show_progress: np.eye(6, dtype=np.float32)
+    )
+    pairs = pa.table({"sentence1": ["a", "b", "c"], "sentence2": ["d", "e", "f"], "score": [0.0, 0.5, 1.0]})
+    found = evaluate_similarity(encoder, pairs, data="p", metrics=["pearson", "spearman", "pearson"])
+    assert found.names == ("pearson", "spearman")

@@ -13,6 +13,7 @@ from embedft.errors import DataError
 from embedft.evaluation import evaluate_retrieval, evaluate_similarity
 from embedft.evaluation.comparison import compare_scores
 from embedft.evaluation.forgetting import _reading, check_guard, forgetting
+from embedft.tasks import Looked
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +86,15 @@ def test_a_guard_on_which_few_queries_differ_is_not_called_alike():
     said = _reading(found, "a folder", "ndcg@10", first, second)
     assert "alike" not in said
     assert "differ on 2 of 30 queries" in said
+
+
+def test_qrels_of_a_guard_that_name_unknown_ids_are_refused_or_dropped(encoder, garden):
+    expected = forgetting(encoder, encoder, garden)
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("q73\tnowhere\t1\n")
+    with pytest.raises(DataError, match="1 of 25 rows"):
+        check_guard(garden)
+    check_guard(garden, unknown_ids="drop")
+    looked = Looked(None, None, "ndcg@10", (encoder, encoder), (None, None), ({}, {}))
+    assert looked.analysis(errors=False, guard=garden, unknown_ids="drop")["guard"] == expected
+    assert looked.analysis(errors=False, guard=garden)["guard"] is None

@@ -124,6 +124,7 @@ def test_a_fault_of_a_trec_file_is_named_by_its_line(tmp_path, content, says):
         ('{"q1": {"a": "high"}}', "query 'q1', document 'a': the score is 'high'"),
         ('{"q1": {"a": NaN}}', "the score is nan"),
         ('{"q1": {"a": true}}', "the score is True"),
+        ('{"q1": {"a": 1%s}}' % ("0" * 400), "the score is 1000"),
         ('{"q1": {"a": 1, "a": 2}}', "'a' stands twice"),
     ],
 )

@@ -182,6 +182,23 @@ def test_identical_systems_are_no_difference_and_both_best(three):
         assert "nan" not in text.lower()
 
 
+def test_of_several_systems_it_is_said_on_how_many_queries_they_differ_at_most():
+    same, one, two = np.full((3, 30), 0.5)
+    one[:1], two[:2] = 0.9, 0.9
+    found = compare_several(["a", "b", "c"], [judged("a", same), judged("b", one), judged("c", two)])
+    said = "The systems differ on at most 2 of 30 queries, too few for any test, corrected for 6 tests"
+    assert said in found.reading("ndcg@10")
+    # None of them varies: all queries differ by the same.
+    shifted = [judged(str(by), same + by) for by in (0, 0.1, 0.2)]
+    alike = compare_several(["a", "b", "c"], shifted)
+    assert "all systems differ alike" in alike.reading("ndcg@10")
+
+
+def test_a_metric_that_is_named_twice_is_shown_once(three):
+    found = compare_several(["low", "high"], three[:2], metrics=["mrr@10", "ndcg@10", "mrr@10"])
+    assert found.metrics == ("mrr@10", "ndcg@10") and len(found.comparisons) == 2
+
+
 def test_three_queries_are_compared_and_show_nothing():
     found = compare_several(["a", "b"], [judged("a", np.array([0.1, 0.2, 0.3])), judged("b", np.array([0.8, 0.9, 1]))])
     assert found.better_than(1, "ndcg@10") == []

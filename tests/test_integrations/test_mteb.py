@@ -122,17 +122,22 @@ def test_scored_pairs_have_our_correlations_in_mteb(encoder, tmp_path):
         assert scores[f"cosine_{name}"] == pytest.approx(ours.metrics[name], abs=1e-5)
 
 
-def test_a_stored_result_is_not_taken_for_that_of_other_data_or_another_model(encoder, garden, tmp_path):
+def test_a_stored_result_is_not_taken_for_that_of_other_data_cut_offs_or_models(encoder, garden, tmp_path):
     """mteb keeps results by name; what changes the figures must change a name."""
     cache = mteb.ResultCache(tmp_path / "cache")
     shorter = Encoder.load("bundled", precision="float32", max_length=16)
 
+    def scores(encoder, **options):
+        task = RetrievalTask(garden, **options)
+        results = mteb.evaluate(MtebEncoder(encoder), task, cache=cache, show_progress_bar=False)
+        return results.task_results[0].scores["test"][0]
+
     def main_score(encoder):
-        results = mteb.evaluate(MtebEncoder(encoder), RetrievalTask(garden), cache=cache, show_progress_bar=False)
-        return results.task_results[0].get_score()
+        return scores(encoder)["main_score"]
 
     first = main_score(encoder)
     assert main_score(encoder) == first
+    assert "ndcg_at_7" in scores(encoder, k_values=(7,)) and "ndcg_at_100" not in scores(encoder, k_values=(7,))
     assert main_score(shorter) != first
     qrels = garden / "qrels" / "test.tsv"
     lines = qrels.read_text().splitlines(keepends=True)
@@ -165,6 +170,8 @@ def test_grades_and_cut_offs_reach_mteb(garden_data):
             expected.setdefault(row["query_id"], {})[row["corpus_id"]] = row["grade"]
     assert given == expected
     assert task.k_values == (1, 7, 10)
+    assert task.metadata.name.endswith("-k1-7-10")
+    assert "-k" not in RetrievalTask(garden_data).metadata.name
 
 
 def test_an_index_of_other_documents_is_refused(encoder, garden_data):

@@ -34,6 +34,10 @@ def with_model(run):
 def run(tmp_path_factory):
     """A run of retrieval, its card written."""
     run = with_model(report_cases.retrieval(tmp_path_factory.mktemp("runs") / "garden-run"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in ("mrr@10", "recall@100"):
+        metrics["comparison"][name]["p_adjusted"] = 0.01
+    (run / "metrics.json").write_text(json.dumps(metrics))
     write_card(run)
     return run
 
@@ -92,6 +96,26 @@ def test_names_of_the_hub_become_links_and_paths_do_not(tmp_path):
     assert "private" not in str(card) and "data.jsonl" in card.text
 
 
+def test_what_was_a_folder_where_it_was_trained_is_no_name_of_the_hub_elsewhere(tmp_path, monkeypatch):
+    run = with_model(report_cases.retrieval(tmp_path / "run"))
+    changed(run, model__name="models/base", data__path="sets/garden")
+    record, metrics = (json.loads((run / name).read_text()) for name in ("run.json", "metrics.json"))
+    metrics["against"]["model"] = "models/base"
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "run.json").write_text(json.dumps(record | {"local": {"model": True, "data": True}}))
+    card = ModelCard.load(write_card(run))
+    assert card.data.base_model is None and card.data.datasets is None
+    assert "models/base" not in str(card) and "sets/garden" not in str(card)
+    assert "fine-tuned by embedft from base." in card.text and "of garden, split test" in card.text
+    # Nor does a folder of the name of a hub's make one local.
+    (run / "run.json").write_text(json.dumps(record | {"local": {"model": False, "data": False}}))
+    for folder in ("models/base", "sets/garden"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    card = ModelCard.load(write_card(run))
+    assert card.data.base_model == "models/base" and card.data.datasets == ["sets/garden"]
+
+
 def test_no_place_of_the_machine_is_published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = with_model(report_cases.retrieval(tmp_path / "run"))
@@ -120,6 +144,7 @@ def test_it_tells_use_scores_cost_data_and_limits(run):
     before, after, difference, chance, verdict = row.strip("| ").split(" | ")[1:]
     assert float(before) < float(after) and verdict == "better" and chance == "&lt;0.0002"
     assert re.fullmatch(r"\+0\.\d{4} \(\+0\.\d{3} \.\. \+0\.\d{3}\)", difference)
+    assert "corrected together by Holm; p is shown before it." in text
     assert "It has forgotten some of what it knew." in text
     assert "192 dimensions as int8, 192 MB a million documents" in text
     assert "| train | 900 |" in text and "Leakage: 2 of split test" in text
@@ -131,13 +156,15 @@ def test_it_tells_use_scores_cost_data_and_limits(run):
 def test_an_encoder_that_was_not_trained_is_not_said_to_be(tmp_path):
     run = with_model(report_cases.classification(tmp_path / "run", number=5))
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(record | {"fingerprint": record["base_fingerprint"]}))
+    record |= {"fingerprint": record["base_fingerprint"], "leakage": [], "leakage_dropped": 7}
+    (run / "run.json").write_text(json.dumps(record))
     metrics = json.loads((run / "metrics.json").read_text())
     metrics["per_class"][4] |= {"texts": 0, "recall": 0.0, "f1": 0.0}
     metrics["macro"] = {"absent": ["class 4"], "small": [], "reading": "One class has no text."}
     (run / "metrics.json").write_text(json.dumps(metrics))
     text = write_card(run).read_text(encoding="utf-8")
     assert "One class has no text." in text and "One class has no text." in run_page(read_run_record(run))
+    assert "7 rows of train that stand in another split too were left out" in text and "none was found" not in text
     assert "fine-tuned" not in text and "whose weights are as they were" in text and "was kept" not in text
     assert "before: bundled, logistic head; interval" in text
     assert "| class 4 | 0 | – | – | – |" in text

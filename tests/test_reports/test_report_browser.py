@@ -5,6 +5,7 @@ import shutil
 import pytest
 import report_cases
 
+from embedft.reports.page import Cell, page, table
 from embedft.reports.run import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -150,6 +151,16 @@ def test_other_tables_and_lists_sort_and_filter(opened):
     assert cards.locator("details:visible").count() == 12, "each of them came with a document of that word"
     page.get_by_label("Filter the lost queries").fill("emoji")
     assert cards.locator("details:visible").count() == 1
+
+
+def test_what_is_missing_comes_last_whichever_way_a_table_is_sorted(browser, tmp_path):
+    rows = [("a", Cell("–")), ("b", Cell("0.2", 0.2)), ("c", Cell("0.1", 0.1))]
+    file = tmp_path / "page.html"
+    file.write_text(page("sorted", [table(("name", "score"), rows, sortable=True)]))
+    with Opened(browser, file) as found:
+        for order in ("bca", "cba"):
+            found.page.get_by_role("button", name="score").click()
+            assert "".join(found.page.locator("tbody td:nth-child(1)").all_inner_texts()) == order
 
 
 def test_a_scatter_speaks_to_pointers_and_keys_and_lists_what_is_chosen(opened):

@@ -87,6 +87,17 @@ def test_the_verdict_stands_first_with_number_interval_and_cost(pages):
     assert "192 x int8" in top
 
 
+def test_rows_that_were_left_out_for_leaking_are_told_in_place_of_the_leakage(tmp_path):
+    folder = report_cases.similarity(tmp_path / "run", 12)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"leakage": [], "leakage_dropped": 7}))
+    page = run_page(read_run_record(folder))
+    top = page.partition('id="verdict"')[2].partition("<section")[0]
+    assert "none left" in top and "7 training rows left out" in top
+    assert "7 rows of train that stand in another split too were left out." in page
+    assert "None is left between train and the other splits." in page
+
+
 @pytest.mark.parametrize("task", MAKERS)
 def test_sections_follow_in_order_and_the_contents_name_each(pages, task):
     reader = parsed(pages[task])
@@ -212,14 +223,49 @@ def test_an_evaluation_of_one_model_has_scores_and_no_verdict(tmp_path):
 
 
 def test_an_evaluation_of_two_models_calls_neither_the_earlier_one(tmp_path):
-    page = run_page(read_run_record(report_cases.retrieval(tmp_path / "scores", run=False, analysis=False)))
+    folder = report_cases.retrieval(tmp_path / "scores", run=False)
+    analysis = json.loads((folder / "analysis.json").read_text())
+    # What was forgotten has a before.
+    (folder / "analysis.json").write_text(json.dumps(analysis | {"guard": None}))
+    page = run_page(read_run_record(folder))
     assert re.search(r"Better than bundled: ndcg@10 is 0\.\d{3} against 0\.\d{3}\.", page)
     comparison = page.partition('<section id="comparison"')[2].partition("</section>")[0]
     assert "← other model is better" in comparison
+    sliced = page.partition('<section id="slices"')[2].partition("</section>")[0]
+    assert "this model is better →" in sliced and re.findall(r"<th[^>]*>(other model|this model)<", sliced)
     assert "“this model” is scores/model and “other model” is bundled." in page
     assert not re.search(r"\b(before|after)\b", page.partition("<main")[2].partition('<section id="reproduce"')[0])
     columns = json.loads(parsed(page).scripts["rows"])["views"][0]["columns"]
     assert [column["name"] for column in columns] == ["other model", "this model", "difference"]
+
+
+def test_what_a_slice_suffers_from_stands_beside_its_score(tmp_path):
+    run = report_cases.similarity(tmp_path / "run")
+    analysis = json.loads((run / "analysis.json").read_text())
+    narrow, few = analysis["errors"]["slices"][:2]
+    narrow["why"] = "their scores hardly differ"
+    few |= {"why": "too few pairs", "score": None, "against": None, "difference": None}
+    (run / "analysis.json").write_text(json.dumps(analysis))
+    page = run_page(read_run_record(run))
+    sliced = page.partition('<section id="slices"')[2].partition("</section>")[0]
+    assert "1 to 4 words · 20 pairs · their scores hardly differ<" in sliced
+    cells = [
+        re.sub("<[^>]+>", "", row.rpartition("<td")[2].partition(">")[2]).strip() for row in sliced.split("<tr")[2:]
+    ]
+    assert cells[:3] == ["their scores hardly differ", "too few pairs", ""]
+    assert "note<" not in run_page(read_run_record(report_cases.similarity(tmp_path / "other")))
+
+
+def test_a_metric_without_wins_of_its_own_shows_none(tmp_path):
+    run = report_cases.retrieval(tmp_path / "run", 9, analysis=False)
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["comparison"]["mrr@10"]["tests"]["Student's t"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    page = run_page(read_run_record(run))
+    table = page.partition('<section id="comparison"')[2].partition("<table")[2].partition("</table")[0]
+    rows = table.split("<tr")[2:]
+    won = [re.sub("<[^>]+>", "", row.rpartition("<td")[2].partition(">")[2]).strip() for row in rows]
+    assert [bool(re.fullmatch(r"\d+/\d+/\d+", cell)) for cell in won] == [True, False, True], won
 
 
 def test_a_metric_that_is_no_number_is_a_dash(tmp_path):

@@ -90,6 +90,15 @@ def test_a_study_that_has_just_begun_has_a_page():
     assert "No trial is complete" in tuning_page(nothing)
 
 
+def test_the_verdicts_say_what_they_stand_on():
+    first = FINAL["comparison"]["ndcg@10"]
+    several = {"ndcg@10": first} | {name: first | {"p_adjusted": 0.006} for name in ("mrr@10", "map@10")}
+    scores = dict.fromkeys(several, 0.7)
+    final = FINAL | {"comparison": several, "metrics": scores, "against": {"model": "bundled", "metrics": scores}}
+    said = "ndcg@10 by itself at p &lt; 0.05, the other 2 metrics corrected together by Holm; p is shown before it."
+    assert said in tuning_page(study(2, final=final))
+
+
 def test_a_verdict_on_dev_is_called_optimistic():
     assert "this verdict is optimistic too" in tuning_page(study(2, final={**FINAL, "split": "dev"}))
 

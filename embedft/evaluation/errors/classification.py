@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedft.errors import DataError
-from embedft.evaluation.classification import ClassificationEvaluation
+from embedft.evaluation.classification import MOST_CLASSES, ClassificationEvaluation
 from embedft.evaluation.errors.labelled import names_of, sureness, told
 from embedft.evaluation.errors.neighbours import Neighbours
 from embedft.evaluation.errors.outside import outside_of
@@ -26,8 +26,6 @@ SHOWN_TEXTS = 20
 SHOWN_MISTAKES = 50
 SHOWN_CONFUSED = 20
 SHOWN_EXAMPLES = 3
-# The matrix of more classes nobody reads, and it would take half a megabyte.
-MOST_CLASSES = 200
 NAMED = 5
 SLICE_METRIC = "accuracy"
 

@@ -71,13 +71,16 @@ class Neighbours:
             for places, line in zip(found, cosines, strict=True)
         ]
 
+    def labels_near(self, rows: Rows) -> list[list[Sequence[str]]]:
+        """For each of some judged texts the labels of its nearest training texts."""
+        return [[self.labels[row] for row in line] for line in self.nearest(rows)[1].tolist()]
+
     def held(self, rows: Rows, classes: Sequence[str]) -> npt.NDArray[np.float64]:
         """The share of the nearest training texts that have each class, (rows, classes)."""
         number_of = {name: number for number, name in enumerate(classes)}
         shares = np.zeros((len(rows), len(classes)))
-        found = self.nearest(rows)[1]
-        for place, line in enumerate(found.tolist()):
-            for name in (name for row in line for name in self.labels[row] if name in number_of):
+        for place, line in enumerate(self.labels_near(rows)):
+            for name in (name for labels in line for name in labels if name in number_of):
                 shares[place, number_of[name]] += 1 / len(line)
         return shares
 

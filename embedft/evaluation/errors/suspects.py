@@ -12,6 +12,7 @@ of 4,000, and 67 to 70 % of the exchanged ones are found as before.)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,9 @@ def label_errors(
         rows, classes = rows[kept], classes[kept]
     first, about = rows[:SHOWN_DOUBTS], classes[:SHOWN_DOUBTS]
     nearest = neighbours.describe(first) if neighbours is not None else [[] for _ in first]
+    near = neighbours.labels_near(first) if neighbours is not None else [[] for _ in first]
     answer = []
-    for row, number, found in zip(first.tolist(), about.tolist(), nearest, strict=True):
+    for row, number, found, labels in zip(first.tolist(), about.tolist(), nearest, near, strict=True):
         chances = evaluation.probabilities[row]
         given = evaluation.labels[row]
         answer.append(
@@ -51,7 +53,7 @@ def label_errors(
                 "probability": float(chances[number]),
                 "label_probability": float(chances[given].min()) if given.any() else None,
                 "nearest": found,
-                "why": _why(evaluation, row, number, found),
+                "why": _why(evaluation, row, number, labels),
             }
         )
     return len(rows), answer
@@ -71,7 +73,7 @@ def _seconded(evaluation: ClassificationEvaluation, neighbours: Neighbours, rows
     return np.asarray(about > np.where(given, held, 0).max(1, initial=0))
 
 
-def _why(evaluation: ClassificationEvaluation, row: int, number: int, nearest: list[dict[str, Any]]) -> str:
+def _why(evaluation: ClassificationEvaluation, row: int, number: int, near: Sequence[Sequence[str]]) -> str:
     name, chances, given = evaluation.classes[number], evaluation.probabilities[row], evaluation.labels[row]
     if given[number]:
         text = f"{name!r} has a probability of {chances[number]:.2f}"
@@ -79,9 +81,9 @@ def _why(evaluation: ClassificationEvaluation, row: int, number: int, nearest: l
         text = f"{name!r} has a probability of {chances[number]:.2f}, what it is labelled {chances[given].min():.2f}"
     else:
         text = f"{name!r} has a probability of {chances[number]:.2f}, and it has no label"
-    if nearest:
-        agree = sum(name in one["label"].split(", ") for one in nearest)
-        text += f"; {agree} of the {len(nearest)} nearest training texts are {name!r}"
+    if near:
+        agree = sum(name in labels for labels in near)
+        text += f"; {agree} of the {len(near)} nearest training texts are {name!r}"
     return text
 
 

@@ -16,7 +16,6 @@ from embedft.index.exact import Floats, exact_search
 
 Doubles = npt.NDArray[np.float64]
 
-SAMPLE = 10_000
 BLOCK_ROWS = 1024
 # Of uniformity: as Wang and Isola use it.
 TEMPERATURE = 2.0

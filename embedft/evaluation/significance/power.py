@@ -96,6 +96,7 @@ def detectable_sentence(
     unit: str = "queries",
     difference: float | None = None,
     differing: int | None = None,
+    at_most: bool = False,
     tests: int = 1,
 ) -> str:
     """What this many queries could show, for people.
@@ -106,12 +107,13 @@ def detectable_sentence(
         unit: what they are, in the plural.
         difference: what was found, to say how many queries would make sure of it.
         differing: on how many the two systems differ, to say why nothing could be seen.
+        at_most: whether that is the largest number, of several pairs of systems.
         tests: how many comparisons are corrected together.
     """
     if detectable is None:
         if differing and 2.0 ** (1 - differing) >= ALPHA / tests:
             over = f"{number_of(count, unit)}, too few for any test{_corrected_for(tests)} to tell them apart"
-            return f"The systems differ on {differing:,} of {over}."
+            return f"The systems differ on {'at most ' if at_most else ''}{differing:,} of {over}."
         why = "the systems answer alike" if differing == 0 else "all systems differ alike"
         return f"On {number_of(count, unit)} {why}: how small a difference could be seen is not known."
     chance = f"{100 * POWER:.0f} % power at p < {ALPHA}{_corrected_for(tests)}"

@@ -37,7 +37,7 @@ class RetrievalTask(AbsTaskRetrieval):  # type: ignore[misc]  # untyped base cla
         Args:
             data: anything that `embedft.data.read_retrieval` reads.
             split: which qrels.
-            k_values: cut-offs; the search goes as deep as the largest.
+            k_values: cut-offs; the search goes as deep as the largest. Others than the default stand in the name.
             language: of the texts, as ISO 639-3 and 15924 have it.
 
         Raises:
@@ -50,7 +50,8 @@ class RetrievalTask(AbsTaskRetrieval):  # type: ignore[misc]  # untyped base cla
                             hint="check the grades.")  # fmt: skip
         self.k_values = tuple(sorted({*NEEDED, *k_values}))
         digest = digest_of_retrieval(self.data, split)
-        self.metadata = _metadata(self.data.path, digest, "Retrieval", split, "ndcg_at_10", language)
+        cuts = self.k_values if self.k_values != K_VALUES else ()
+        self.metadata = _metadata(self.data.path, digest, "Retrieval", split, "ndcg_at_10", language, cuts)
         super().__init__()
 
     def load_data(self, num_proc: int | None = None, **_: Any) -> None:  # noqa: ARG002 - mteb's signature
@@ -112,15 +113,18 @@ class SimilarityTask(AbsTaskSTS):  # type: ignore[misc]  # untyped base class
         self.dataset, self.data_loaded = None, False
 
 
-def _metadata(path: Path, digest: str, kind: str, split: str, score: str, language: str) -> TaskMetadata:
+def _metadata(
+    path: Path, digest: str, kind: str, split: str, score: str, language: str, cuts: Sequence[int] = ()
+) -> TaskMetadata:
     """What mteb knows of a task.
 
-    Its cache takes a stored result by the names of task and model, whatever the data were then: the name holds what
-    tells these data from others.
+    Its cache takes a stored result by the names of task and model, whatever the data and the cut-offs were then: the
+    name holds what tells these data from others, and cut-offs of one's own.
     """
     known = re.sub(r"[^\w.-]+", "_", path.resolve().stem)
+    own = f"-k{'-'.join(map(str, cuts))}" if cuts else ""
     return TaskMetadata(
-        name=f"{known}-{digest[:8]}",
+        name=f"{known}-{digest[:8]}{own}",
         description=f"{split} of {path}",
         dataset={"path": str(path), "revision": digest},
         type=kind,

@@ -16,6 +16,7 @@
   const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
   const holds = (text, words) => words.every((word) => text.includes(word));
   const collator = new Intl.Collator(undefined, { numeric: true });
+  const MISSING = "–"; // what a table shows where there is no value
 
   // Numbers by size, texts by letters, what is missing last either way.
   const compare = (left, right, sign) => {
@@ -62,7 +63,8 @@
       if (!heading.textContent.trim()) return;
       const key = (row) => {
         const cell = row.cells[place];
-        const value = cell.dataset.v ?? cell.textContent.trim();
+        const shown = cell.textContent.trim();
+        const value = cell.dataset.v ?? (shown === MISSING ? "" : shown);
         const figure = value === "" ? NaN : Number(value.replaceAll(",", ""));
         return Number.isFinite(figure) ? figure : value;
       };
@@ -134,7 +136,7 @@
       return found;
     };
     const figure = (value, column) => {
-      if (value === null) return "–";
+      if (value === null) return MISSING;
       column.digits ??= column.values.every((other) => other === null || Number.isInteger(other)) ? 0
         : column.values.some((other) => Math.abs(other) >= 10) ? 1 : 3;
       const signed = column.name.startsWith("difference") || column.name.startsWith("ranks off");

@@ -11,7 +11,19 @@ from embedft.reports.card.metadata import metadata
 from embedft.reports.card.text import text
 from embedft.reports.run.record import RunRecord, read_run_record
 
-__all__ = ["card", "write_card"]
+__all__ = ["card", "run_with_model", "write_card"]
+
+
+def run_with_model(run: Path) -> RunRecord:
+    """The record of a run that can have a card.
+
+    Raises:
+        ArtifactError: the folder is no finished run with a model, or a file in it is damaged.
+    """
+    record = read_run_record(run)
+    if not record.run or not (run / "model").is_dir():
+        raise ArtifactError(f"{run}: holds no run with a model.", hint="name the directory of a finished training.")
+    return record
 
 
 def write_card(run: Path) -> Path:
@@ -20,11 +32,8 @@ def write_card(run: Path) -> Path:
     Raises:
         ArtifactError: the folder is no finished run with a model, or a file in it is damaged.
     """
-    record = read_run_record(run)
-    model = run / "model"
-    if not record.run or not model.is_dir():
-        raise ArtifactError(f"{run}: holds no run with a model.", hint="name the directory of a finished training.")
-    path = model / "README.md"
+    record = run_with_model(run)
+    path = run / "model" / "README.md"
     write_bytes(path, card(record).encode("utf-8", "replace"))
     return path
 

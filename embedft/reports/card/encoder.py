@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from embedft.reports.run.figures import is_path
+from embedft.reports.card.places import was_local
 from embedft.reports.run.record import RunRecord
 
 BUNDLED = "bundled"
@@ -45,7 +45,8 @@ def read_encoder(record: RunRecord) -> EncoderFacts:
     """The facts of the model of a run."""
     model = record.folder / "model"
     name = str((record.config.get("model") or {}).get("name") or "")
-    told = _metadata(_base_card(name))
+    local = name == BUNDLED or was_local(record, "model", name)
+    told = _metadata(_base_card(name, local=local))
     config = _first(model, "config.json")
     stored = _json(model / "config_sentence_transformers.json")
     return EncoderFacts(
@@ -53,29 +54,25 @@ def read_encoder(record: RunRecord) -> EncoderFacts:
         dim=_dim(model, record),
         max_length=_max_length(model),
         prompts={role: str(prompt) for role, prompt in (stored.get("prompts") or {}).items()},
-        base=_base_name(name),
-        base_id=name if not _is_path(name) and HUB_NAME.fullmatch(name) else None,
+        base=_base_name(name, local=local),
+        base_id=name if not local and HUB_NAME.fullmatch(name) else None,
         licence=told.get("license"),
         language=told.get("language"),
     )  # fmt: skip
 
 
-def _base_name(name: str) -> str:
+def _base_name(name: str, *, local: bool) -> str:
     if name == BUNDLED:
         return "modernbert-mini, the encoder that comes with it"
-    return Path(name).name if _is_path(name) else name
+    return Path(name).name if local else name
 
 
-def _is_path(name: str) -> bool:
-    return name == BUNDLED or is_path(name) or Path(name).exists()
-
-
-def _base_card(name: str) -> str:
+def _base_card(name: str, *, local: bool) -> str:
     """The card of the base, from its folder or the cache of the hub; empty if there is none."""
     if name == BUNDLED:
         return (files("embedft") / "models" / "modernbert-mini" / "README.md").read_text(encoding="utf-8")
     path: Any = Path(name) / "README.md"
-    if not path.is_file() and HUB_NAME.fullmatch(name):
+    if not local and HUB_NAME.fullmatch(name):
         from huggingface_hub import try_to_load_from_cache
 
         path = try_to_load_from_cache(name, "README.md")

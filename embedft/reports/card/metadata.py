@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedft.reports.card.encoder import HUB_NAME, EncoderFacts
+from embedft.reports.card.places import was_local
 from embedft.reports.run.figures import is_number
 from embedft.reports.run.record import RunRecord
 
@@ -67,7 +68,7 @@ def data_name(record: RunRecord) -> str:
 
 def _on_hub(record: RunRecord) -> bool:
     path = _path(record)
-    return bool(HUB_NAME.fullmatch(path)) and not Path(path).exists()
+    return bool(HUB_NAME.fullmatch(path)) and not was_local(record, "data", path)
 
 
 def _path(record: RunRecord) -> str:

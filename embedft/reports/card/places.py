@@ -12,6 +12,8 @@ from embedft.reports.run.record import RunRecord
 
 # An absolute path within a sentence, up to a blank or a sign that ends it.
 WITHIN = re.compile(r"(?<![\w/.:~])(?:~[\w.-]*/|\.{1,2}/|/|[A-Za-z]:[/\\])[^\s'\"`,;:()|<>]*[^\s'\"`,;:()|<>.]")
+# Of which `run.json` says whether it was local: section of the settings -> field.
+FIELDS = {"model": "name", "data": "path"}
 
 
 def last_part(name: str) -> str:
@@ -19,13 +21,27 @@ def last_part(name: str) -> str:
     return PureWindowsPath(name).name or "data" if is_path(name) or _is_there(name) else name
 
 
+def was_local(record: RunRecord, what: str, name: str) -> bool:
+    """Whether model or data (``what``, of `FIELDS`) of a run was a file or folder where it was trained, not on a hub.
+
+    A run of an earlier embedft does not say so: then whether there is one here.
+    """
+    known = (record.run.get("local") or {}).get(what)
+    return is_path(name) or (bool(known) if known is not None else _is_there(name))
+
+
 def without_places(text: str, record: RunRecord) -> str:
     """A sentence in which each path is its last part alone: those that the run names, then all that look like one."""
     known = set(_strings((record.config, record.part("guard"), record.metrics.get("against"))))
-    guarded = str(record.part("guard").get("data") or "")
+    local = {}
+    for what, field in FIELDS.items():
+        name = str((record.config.get(what) or {}).get(field) or "")
+        local[name] = was_local(record, what, name)
+    local[str(record.part("guard").get("data") or "")] = True
     for place in sorted(known, key=len, reverse=True):
         if "/" in place or "\\" in place:
-            text = text.replace(place, PureWindowsPath(place).name if place == guarded else last_part(place))
+            is_local = local.get(place, is_path(place) or _is_there(place))
+            text = text.replace(place, (PureWindowsPath(place).name or "data") if is_local else place)
     return WITHIN.sub(lambda found: last_part(found[0]), text)
 
 

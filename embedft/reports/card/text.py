@@ -113,7 +113,7 @@ def _scores(record: RunRecord, encoder: EncoderFacts) -> Iterator[str]:
         for name, value in record.comparison.items()
     ]  # fmt: skip
     yield from _table(("metric", "before", "after", "difference, 95 % interval", "p", "verdict"), compared)
-    yield f"\n{rule_text(record.comparison)}"
+    yield f"\n{rule_text(record.comparison, shown='before')}"
     if record.macro_note:
         yield f"\n{_safe(record.macro_note)}"
     found = record.comparison.get(record.metric) or {}
@@ -172,9 +172,11 @@ def _data(record: RunRecord) -> Iterator[str]:
         yield from _table(
             ("part", "rows"), [(name, f"{count:,}") for name, count in counts.items() if isinstance(count, int)]
         )
-    leaks = record.run.get("leakage") or []
+    leaks, dropped = record.run.get("leakage") or [], int(record.run.get("leakage_dropped") or 0)
     yield ""
-    if not leaks:
+    if dropped:
+        yield f"- Leakage: {plural(dropped, 'rows')} of train that stand in another split too were left out."
+    elif not leaks:
         yield "Leakage between train and the other splits: none was found."
     for leak in leaks:
         told = "this makes scores too good" if leak.get("severe") else "common and harmless"

@@ -113,7 +113,7 @@ def _looked_into(record: RunRecord) -> Iterator[Section]:
     found = record.part("errors")
     if found.get("slices"):
         metric = str(found.get("slice_metric", found.get("metric", record.metric)))
-        yield Section("slices", "Slices", slices(found["slices"], metric, record.unit))
+        yield Section("slices", "Slices", slices(found["slices"], metric, record.unit, record.sides))
     if record.part("stress"):
         yield Section("stress", "Under stress", stress(record.part("stress")))
     if record.part("ladder"):

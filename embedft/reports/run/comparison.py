@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from embedft.evaluation.comparison import rule_text
+from embedft.evaluation.comparison import has_own_wins, rule_text
 from embedft.evaluation.tally import LOWER_IS_BETTER
 from embedft.reports.forest import Estimate, forest
 from embedft.reports.html import Html, element, join, own_text
 from embedft.reports.page import Cell, paragraph, table
-from embedft.reports.run.figures import KINDS, badge, base_name, between, chance, is_number, score, signed
+from embedft.reports.run.figures import KINDS, MISSING, badge, base_name, between, chance, is_number, score, signed
 from embedft.reports.run.record import RunRecord
 
 
@@ -80,14 +80,16 @@ def _table(record: RunRecord) -> str:
                 Cell(between(value.get("ci_low"), value.get("ci_high")), None, "interval"),
                 Cell(_chances(value), _number(value.get("p_adjusted", value.get("p_value")))),
                 *(_extra(value.get(key), key) for _, key in extra),
-                Cell(
-                    "/".join(f"{int(value.get(count) or 0):,}" for count in ("wins", "losses", "ties")),
-                    None,
-                    "interval",
-                ),
+                Cell(_counts(name, value), None, "interval"),
             ]
         )
     return table(head, rows, sortable=True)
+
+
+def _counts(name: str, value: dict[str, Any]) -> str:
+    if not has_own_wins(name, value.get("tests") or {}):
+        return MISSING
+    return "/".join(f"{int(value.get(count) or 0):,}" for count in ("wins", "losses", "ties"))
 
 
 def _extra(value: Any, key: str) -> Cell:

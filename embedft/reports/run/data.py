@@ -7,6 +7,7 @@ from typing import Any
 
 from embedft.reports.html import Html, element
 from embedft.reports.page import Cell, folded, paragraph, table
+from embedft.reports.run.figures import plural
 from embedft.reports.run.record import RunRecord
 
 
@@ -26,7 +27,7 @@ def data(record: RunRecord) -> Iterator[str]:
         yield table(("part", "rows"), rows)
     if record.run:
         yield "<h3>Leakage</h3>"
-        yield from _leakage(record.run.get("leakage") or [])
+        yield from _leakage(record.run.get("leakage") or [], int(record.run.get("leakage_dropped") or 0))
     faults = _flat(manifest.get("faults") or {})
     if faults:
         yield "<h3>Faults of the files</h3>"
@@ -54,9 +55,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, int]]:
     return found
 
 
-def _leakage(leaks: list[dict[str, Any]]) -> Iterator[str]:
+def _leakage(leaks: list[dict[str, Any]], dropped: int) -> Iterator[str]:
+    if dropped:
+        yield paragraph(f"{plural(dropped, 'rows')} of train that stand in another split too were left out.")
     if not leaks:
-        yield paragraph("None was found between train and the other splits.")
+        yield paragraph(f"None {'is left' if dropped else 'was found'} between train and the other splits.")
         return
     rows = [
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from embedft.evaluation.comparison import has_own_wins
 from embedft.reports.html import Html, element, own_text
 from embedft.reports.run.figures import (
     KINDS,
@@ -117,8 +118,10 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     yield "judged on", plural(record.count, record.unit), f"split {record.metrics.get('split', '')}"
     compared = record.comparison.get(record.metric)
     if compared is not None:
-        counts = [int(compared.get(name) or 0) for name in ("wins", "losses", "ties")]
-        yield "won / lost / same", " / ".join(f"{count:,}" for count in counts), f"{record.unit}, by {record.metric}"
+        if has_own_wins(record.metric, compared.get("tests") or {}):
+            counts = [int(compared.get(name) or 0) for name in ("wins", "losses", "ties")]
+            told = " / ".join(f"{count:,}" for count in counts)
+            yield "won / lost / same", told, f"{record.unit}, by {record.metric}"
         if is_number(compared.get("detectable")):
             yield "could be seen", score(compared["detectable"]), "with 80 % power"
     guard = record.part("guard")
@@ -132,11 +135,19 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str, str]]:
         told = ", ".join(filter(None, [share, size]))
         yield "cheapest rung", f"{cheapest.get('dim')} x {cheapest.get('storage')}", told
     if record.run:
-        leaks = sum(int(leak.get("count") or 0) for leak in record.run.get("leakage") or [] if leak.get("severe"))
-        yield "leakage", f"{leaks:,}" if leaks else "none found", "judged rows known from training" if leaks else ""
+        yield "leakage", *_leakage(record.run)
     best = record.run.get("best") or {}
     if best:
         yield "kept step", f"{best.get('step')}", _duration(record.run.get("seconds"))
+
+
+def _leakage(run: dict[str, Any]) -> tuple[str, str]:
+    """How many judged rows training knew, and what is said of them and of those that were left out of it."""
+    leaks = sum(int(leak.get("count") or 0) for leak in run.get("leakage") or [] if leak.get("severe"))
+    dropped = int(run.get("leakage_dropped") or 0)
+    told = ["judged rows known from training"] if leaks else []
+    told += [f"{plural(dropped, 'training rows')} left out"] if dropped else []
+    return f"{leaks:,}" if leaks else "none left" if dropped else "none found", ", ".join(told)
 
 
 def _duration(seconds: Any) -> str:

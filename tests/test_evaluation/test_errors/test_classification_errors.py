@@ -252,3 +252,22 @@ def test_many_classes_and_texts_stay_small():
     assert answer["confusion"] is None
     assert "too many" in answer["confusion_why"]
     assert len(json.dumps(answer)) < 300_000
+
+
+def test_the_neighbours_that_agree_are_counted_by_class_whatever_its_name():
+    classes = ("Refunds, returns", "Payment")
+    labels = np.eye(2, dtype=bool)[np.repeat([0, 1], 30)]
+    chances = np.where(labels, 0.9, 0.1)
+    given = labels.copy()
+    given[0] = ~given[0]
+    own = ClassificationEvaluation(
+        "own", "made", "test", ("accuracy",), classes, False,
+        [f"text {row}" for row in range(60)], given, chances, chances.max(1), None, 0.1,
+    )  # fmt: skip
+    names = [[classes[number]] for number in labels.argmax(1)]
+    vectors = labels + 0.01
+    answer = classification_errors(
+        own, None, train_texts=own.texts, train_labels=names, train_vectors=vectors, vectors=vectors
+    )
+    [doubt] = answer["label_errors"]
+    assert doubt["why"].endswith("; 5 of the 5 nearest training texts are 'Refunds, returns'")

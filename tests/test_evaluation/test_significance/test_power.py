@@ -74,6 +74,7 @@ def test_sentences_say_what_could_be_seen():
     few = "The systems differ on {} of 24 queries, too few for any test{} to tell them apart."
     assert detectable_sentence(None, 24, differing=5) == few.format(5, "")
     assert detectable_sentence(None, 24, differing=8, tests=60) == few.format(8, ", corrected for 60 tests")
+    assert detectable_sentence(None, 24, differing=5, at_most=True) == few.format("at most 5", "")
 
 
 def test_sentences_of_corrected_tests_say_for_how_many_and_how_many_queries_these_take():
