@@ -92,7 +92,7 @@ def ours(folder: Path, method: str, seed: int, steps: int, scratch: Path) -> dic
     if method == "frozen":
         task = get_task("classification")
         config = DataConfig(path=folder)
-        data = task.prepare(task.read(config), config, seed)
+        data = task.prepare(task.read(config), config, seed).data
         return judged(task.evaluate(Encoder.load("bundled"), data, "test", task.metrics, show_progress=False))
     training = {"loss": method, "max_steps": steps, "batch_size": BATCH, "seed": seed, "patience": DEV_EVALUATIONS}
     settings = {

@@ -222,7 +222,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     """
     values = read_yaml(path) if path is not None else {}
     for name, value in overrides.items():
-        _lay(values, name.split("."), value)
+        lay(values, name, value)
     return validate_config(values, source=str(path) if path else "the command line")
 
 
@@ -297,13 +297,20 @@ def _yaml_loader() -> Any:
     return Loader
 
 
-def _lay(values: dict[str, Any], parts: Sequence[str], value: Any) -> None:
-    for part in parts[:-1]:
-        inner = values.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{'.'.join(parts)}: {part} is not a section.", hint=_field_hint("."))
-        values = inner
-    values[parts[-1]] = value
+def lay(values: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value into nested values under its dotted name; a section that is missing or off (null) is begun.
+
+    Raises:
+        ConfigError: a part of the name is not a section.
+    """
+    *sections, last = name.split(".")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        if not isinstance(values[section], dict):
+            raise ConfigError(f"{name}: {section} is not a section.", hint=_field_hint("."))
+        values = values[section]
+    values[last] = value
 
 
 def _describe(fault: Any) -> str:

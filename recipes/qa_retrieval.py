@@ -14,7 +14,7 @@ from embedft import RunConfig, train
 from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("data", help="BEIR folder, file or folder of pairs, or hub name")
+parser.add_argument("data", help="BEIR folder, file or folder of pairs")
 parser.add_argument("-o", "--output", type=Path, required=True, help="directory of the run")
 parser.add_argument("--model", default="bundled", help="encoder to start from: folder, hub name, or 'bundled'")
 parser.add_argument("--quick", action="store_true", help="20 steps, to see that all works")

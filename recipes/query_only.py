@@ -14,7 +14,7 @@ from embedft.data import read_retrieval
 from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("data", help="BEIR folder, file or folder of pairs, or hub name")
+parser.add_argument("data", help="BEIR folder, file or folder of pairs")
 parser.add_argument("-o", "--output", type=Path, required=True, help="directory of the run")
 parser.add_argument("--model", default="bundled", help="encoder to start from: folder, hub name, or 'bundled'")
 parser.add_argument("--quick", action="store_true", help="20 steps, to see that all works")
@@ -32,7 +32,9 @@ def main() -> None:
     result = train(config, options.output / "run", show_progress=True)
     print(f"evidence on a page: {write_report(result.run)}")
     index = Index.open(options.output / "index", Encoder.load(options.output / "run" / "model"))
-    query = data.judged_queries(result.evaluation.split)[1][0]
+    # One of those that the run was judged on; where it held out a dev split, the data as read has none.
+    texts = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
+    query = texts[result.evaluation.query_ids[0]]
     print(query)
     for hit in index.search([query], k=3)[0]:
         print(f"  {hit.score:.3f}  {hit.id}  {hit.text[:80]}")

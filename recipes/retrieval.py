@@ -35,7 +35,9 @@ def main() -> None:
     encoder = Encoder.load(options.output / "model")
     data = read_retrieval(options.data)
     index = Index.build(data.corpus, encoder, options.output / "index", show_progress=True)
-    query = data.judged_queries(result.evaluation.split)[1][0]
+    # One of those that the run was judged on; where it held out a dev split, the data as read has none.
+    texts = dict(zip(data.queries["id"].to_pylist(), data.queries["text"].to_pylist(), strict=True))
+    query = texts[result.evaluation.query_ids[0]]
     print(query)
     for hit in index.search([query], k=3)[0]:
         print(f"  {hit.score:.3f}  {hit.id}  {hit.text[:80]}")

@@ -16,6 +16,15 @@ def test_yaml_and_overrides_give_one_configuration(tmp_path):
     assert str(config.data.path) == "here"
 
 
+def test_a_field_of_a_section_that_is_off_switches_it_on(tmp_path):
+    file = tmp_path / "best.yaml"
+    file.write_text("data: {path: here}\ntraining: {lora: null, epochs: 2}\nhead:\n")
+    config = load_config(file, {"training.lora.rank": 8, "head.kind": "mlp"})
+    assert (config.training.lora.rank, config.training.epochs, config.head.kind) == (8, 2, "mlp")
+    with pytest.raises(ConfigError, match=r"training\.epochs\.rank: epochs is not a section"):
+        load_config(file, {"training.epochs.rank": 8})
+
+
 def test_set_reads_numbers_lists_and_text():
     assert parse_setting("a=3") == ("a", 3)
     assert parse_setting("a=2e-5") == ("a", 2e-5)

@@ -39,6 +39,14 @@ def test_a_recipe_on_queries_ends_with_a_comparison(tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["retrieval", "query_only"])
+def test_a_recipe_that_searches_takes_a_file_of_pairs(tmp_path, name):
+    pairs = [{"anchor": f"what is the number {n}", "positive": f"{n} is {n * n} squared"} for n in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    assert "what is the number" in run(name, tmp_path / "pairs.jsonl", "-o", tmp_path / "run", "--quick")
+
+
+@pytest.mark.slow
 def test_documents_alone_are_enough(tmp_path):
     printed = run("unlabelled_documents", GARDEN / "corpus.jsonl", "-o", tmp_path / "run", "--judge", GARDEN, "--quick")
     assert "pairs out of 48 documents" in printed

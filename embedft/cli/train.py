@@ -104,7 +104,8 @@ def _run(
     out.print(f"{kept}: {result.metric} on dev {result.best_value:.4f}, before {result.base_value:.4f}")
     if result.anchor:
         print_anchor(result.anchor)
-    page = f"   page: {output / 'report.html'}" if run_config.evaluation.report else ""
+    report = output / "report.html"
+    page = f"   page: {report}" if report.is_file() else ""
     out.print(f"model: {output / 'model'}   evidence: {output / 'metrics.json'}{page}", markup=False, soft_wrap=True)
     if run_config.task in NEXT:
         out.print(f"next: {NEXT[run_config.task].format(run=output)}", soft_wrap=True, markup=False)

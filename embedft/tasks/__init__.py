@@ -9,9 +9,9 @@ import pkgutil
 from importlib import import_module
 
 from embedft.errors import ConfigError
-from embedft.tasks.task import Looked, Task, require_split
+from embedft.tasks.task import Looked, Prepared, Task, require_split
 
-__all__ = ["Looked", "Task", "get_task", "require_split", "task_names"]
+__all__ = ["Looked", "Prepared", "Task", "get_task", "require_split", "task_names"]
 
 
 def task_names() -> list[str]:

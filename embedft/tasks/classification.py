@@ -25,7 +25,7 @@ from embedft.heads.fit import lone_classes
 from embedft.heads.frozen import classes_of, labels_of, logistic_head, training_rows
 from embedft.heads.head import Head
 from embedft.heads.storage import head_beside
-from embedft.tasks.task import require_train, with_dev
+from embedft.tasks.task import Prepared, require_train, with_dev
 
 logger = logging.getLogger("embedft")
 
@@ -65,7 +65,7 @@ class Classification:
         """Texts of train that stand, exactly or nearly, in other splits."""
         return between(data, data)
 
-    def prepare(self, data: Dataset, config: DataConfig, seed: int) -> Dataset:
+    def prepare(self, data: Dataset, config: DataConfig, seed: int) -> Prepared:
         """The data with a dev split, and without the training rows that leak if they are to be dropped.
 
         Labels that stand in other splits alone are told in the log.
@@ -76,10 +76,10 @@ class Classification:
         """
         require_train(data)
         require_classes(data)
-        data = with_dev(data, self.leakage(data), config, seed)
-        _require_several_classes(data)
-        report_unknown(data)
-        return data
+        found = with_dev(data, config, seed, self.leakage)
+        _require_several_classes(found.data)
+        report_unknown(found.data)
+        return found
 
     def splits(self, data: Dataset) -> Sequence[str]:
         """All there are."""

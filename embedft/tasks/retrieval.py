@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,9 +18,7 @@ from embedft.evaluation import DEFAULT_METRICS, RetrievalEvaluation, evaluate_re
 from embedft.evaluation.analysis import installed_thesaurus
 from embedft.evaluation.errors import retrieval_errors
 from embedft.evaluation.stress import StressTable, stress_retrieval
-from embedft.tasks.task import refuse_leakage
-
-logger = logging.getLogger("embedft")
+from embedft.tasks.task import Prepared, without_leaks
 
 
 class Retrieval:
@@ -51,7 +48,7 @@ class Retrieval:
         """What the training split shares with the others."""
         return find_leakage(data)
 
-    def prepare(self, data: RetrievalData, config: DataConfig, seed: int) -> RetrievalData:
+    def prepare(self, data: RetrievalData, config: DataConfig, seed: int) -> Prepared:
         """The data with a dev split, and without the training rows that leak if they are to be dropped.
 
         Raises:
@@ -59,15 +56,13 @@ class Retrieval:
                 elsewhere and ``config.leakage`` is "fail".
         """
         data.split("train")
-        refuse_leakage(data, self.leakage(data), config)
-        if config.leakage == "drop":
-            data, dropped = drop_leaking_queries(data)
-            logger.warning("leakage: %d training rows were left out", dropped)
+        found = without_leaks(data, config, self.leakage, drop_leaking_queries)
+        data = found.data
         if "dev" not in data.qrels:
             data = hold_out(data, "dev", share=config.dev_share, seed=seed)
         if self.training_rows(data).num_rows < 2:
             raise DataError(f"{data.path}: fewer than 2 training pairs are left.", hint="add pairs.")
-        return data
+        return replace(found, data=data)
 
     def splits(self, data: RetrievalData) -> Sequence[str]:
         """Those with qrels."""

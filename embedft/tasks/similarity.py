@@ -18,7 +18,7 @@ from embedft.evaluation import SimilarityEvaluation, check_statistics, evaluate_
 from embedft.evaluation.analysis import installed_thesaurus
 from embedft.evaluation.errors import similarity_errors
 from embedft.evaluation.stress import StressTable, stress_similarity
-from embedft.tasks.task import require_train, with_dev
+from embedft.tasks.task import Prepared, require_train, with_dev
 
 
 class Similarity:
@@ -54,7 +54,7 @@ class Similarity:
         """Pairs of train that stand, exactly, swapped or nearly, in other splits."""
         return between(data, data)
 
-    def prepare(self, data: Dataset, config: DataConfig, seed: int) -> Dataset:
+    def prepare(self, data: Dataset, config: DataConfig, seed: int) -> Prepared:
         """The data with a dev split, and without the training rows that leak if they are to be dropped.
 
         Raises:
@@ -62,7 +62,7 @@ class Similarity:
                 "fail".
         """
         require_train(data)
-        return with_dev(data, self.leakage(data), config, seed)
+        return with_dev(data, config, seed, self.leakage)
 
     def splits(self, data: Dataset) -> Sequence[str]:
         """All there are."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from embedft.config import DataConfig, RunConfig
-from embedft.data import Leak
+from embedft.data import Leak, UnknownIds
 from embedft.data.clean import CleanConfig, clean
 from embedft.data.dataset import Dataset
 from embedft.data.split import SplitConfig, split
@@ -53,7 +53,7 @@ class Task(Protocol):
         """What the training split shares with the others."""
         ...
 
-    def prepare(self, data: Any, config: DataConfig, seed: int) -> Any:
+    def prepare(self, data: Any, config: DataConfig, seed: int) -> Prepared:
         """The data with a dev split, and with leaking rows dropped if so configured; raises DataError."""
         ...
 
@@ -103,6 +103,22 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """Data that is ready to be trained on.
+
+    Attributes:
+        data: with a dev split.
+        leakage: what its training rows share with the splits that it came with; of those that are left, if some were
+            dropped.
+        dropped: how many training rows were left out because they stand in another split too.
+    """
+
+    data: Any
+    leakage: list[Leak]
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
 class Looked:
     """What is looked into behind the scores of a model, and of another one.
 
@@ -129,6 +145,7 @@ class Looked:
         errors: bool = True,
         method: Method = "pca",
         guard: Path | Literal["bundled"] | None = None,
+        unknown_ids: UnknownIds = "error",
         ladder: bool = False,
         stress: bool = False,
         trained_dims: Collection[int] | None = None,
@@ -139,6 +156,7 @@ class Looked:
             errors: also the errors, and of vectors that were kept the geometry.
             method: of the geometry's map, pca or umap.
             guard: what the other model may have known that this one has forgotten; None: not looked at.
+            unknown_ids: of the guard: what to do with qrels that name ids which do not exist.
             ladder: dimensions and storages.
             stress: typos, wording, noise.
             trained_dims: dimensions that the model was trained for, where they are known.
@@ -152,7 +170,7 @@ class Looked:
         if ladder:
             parts["ladder"] = lambda: self._ladder(trained_dims)
         if guard is not None:
-            parts["guard"] = lambda: self._guard(None if guard == "bundled" else Path(guard))
+            parts["guard"] = lambda: self._guard(None if guard == "bundled" else Path(guard), unknown_ids)
         if stress:
             parts["stress"] = self._stress
         return analyse(parts)
@@ -169,9 +187,11 @@ class Looked:
             raise DataError(NO_LADDER)
         return found
 
-    def _guard(self, path: Path | None) -> dict[str, Any] | None:
+    def _guard(self, path: Path | None, unknown_ids: UnknownIds) -> dict[str, Any] | None:
         after, before = self.encoders
-        return forgetting(before, after, path, show_progress=self.show_progress) if before is not None else None
+        if before is None:
+            return None
+        return forgetting(before, after, path, unknown_ids=unknown_ids, show_progress=self.show_progress)
 
     def _stress(self) -> dict[str, Any]:
         tables = [
@@ -192,12 +212,31 @@ def require_split(task: Task, data: Any, split: str) -> None:
         )
 
 
-def refuse_leakage(data: Any, leaks: Sequence[Leak], config: DataConfig) -> None:
-    """Raise DataError if training rows are judged elsewhere and ``config.leakage`` is "fail"."""
-    severe = [leak for leak in leaks if leak.severe]
+def without_leaks(
+    data: Any, config: DataConfig, find: Callable[[Any], list[Leak]], drop: Callable[[Any], tuple[Any, int]]
+) -> Prepared:
+    """The data without the training rows that leak, if they are to be dropped, and what leakage it then has.
+
+    Args:
+        data: of a task.
+        config: says what is to happen to training rows that are judged elsewhere.
+        find: the leakage of the data.
+        drop: the data without the rows that leak, and how many these were.
+
+    Raises:
+        DataError: it leaks, and ``config.leakage`` is "fail".
+    """
+    dropped = 0
+    if config.leakage == "drop":
+        data, dropped = drop(data)
+    if dropped:
+        logger.warning("leakage: %d training rows stand in another split too and were left out", dropped)
+    leakage = find(data)
+    severe = [leak for leak in leakage if leak.severe]
     if severe and config.leakage == "fail":
         found = ", ".join(f"{leak.count} x {leak.kind} in {leak.split}" for leak in severe)
         raise DataError(f"{data.path}: the training split leaks: {found}.", hint="use data.leakage: drop.")
+    return Prepared(data, leakage, dropped)
 
 
 def require_train(data: Dataset) -> None:
@@ -206,18 +245,27 @@ def require_train(data: Dataset) -> None:
         raise DataError(f"{data.path}: has no split train, only {', '.join(data.splits)}.", hint="add train.jsonl.")
 
 
-def with_dev(data: Dataset, leaks: Sequence[Leak], config: DataConfig, seed: int) -> Dataset:
+def with_dev(data: Dataset, config: DataConfig, seed: int, find: Callable[[Dataset], list[Leak]]) -> Prepared:
     """Rows with a dev split, and without the training rows that leak if they are to be dropped.
+
+    Args:
+        data: with a split train.
+        config: what is dropped, and how much of train becomes dev where there is none.
+        seed: of what becomes dev.
+        find: the leakage of the data.
 
     Raises:
         DataError: no dev split can be made, or rows leak and ``config.leakage`` is "fail".
     """
-    refuse_leakage(data, leaks, config)
-    if config.leakage == "drop":
-        data, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
-        logger.warning("leakage: %d training rows were left out", len(changes.dropped))
+    found = without_leaks(data, config, find, _drop)
+    data = found.data
     if "dev" not in data.splits:
         ratios = {"train": 1 - config.dev_share, "dev": config.dev_share}
         divided = split(replace(data, splits={"train": data.splits["train"]}), SplitConfig(ratios, seed=seed))
         data = replace(data, splits={**data.splits, **divided.splits})
-    return data
+    return replace(found, data=data)
+
+
+def _drop(data: Dataset) -> tuple[Dataset, int]:
+    kept, changes = clean(data, CleanConfig(steps=(), duplicates="keep", leakage="drop"))
+    return kept, len(changes.dropped)

@@ -70,6 +70,9 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
 
     def __init__(self, dataset: Any, samplers: Sequence[SeededBatchSampler], *, seed: int, temperature: float) -> None:
         super().__init__(dataset, batch_samplers=list(samplers), seed=seed)
+        # Short batches may stand anywhere: a size, which it would have from the first set, makes accelerate leave out
+        # every round of the processes whose last batch has not that many rows.
+        self.batch_size = None
         # Of each set as many batches side by side as there are processes: their losses exchange vectors, so all
         # processes must be at the same loss.
         self.world = world_size()

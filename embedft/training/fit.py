@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedft.artifacts import atomic_directory
-from embedft.config import AnchorConfig
+from embedft.config import AnchorConfig, TrainingConfig
 from embedft.data.general import read_general
 from embedft.encoder import Encoder, fast_bfloat16, open_modules, write_folder
 from embedft.errors import DataError
@@ -120,7 +120,7 @@ def total_steps(job: Job) -> int:
     Raises:
         DataError: there are fewer batches than processes.
     """
-    from embedft.training.batches import number_of_batches, shares
+    from embedft.training.batches import number_of_batches
 
     settings = job.config.training
     rows = [part.rows.num_rows for part in job.sets]
@@ -133,10 +133,21 @@ def total_steps(job: Job) -> int:
         )
     if settings.max_steps is not None:
         return settings.max_steps
-    rounds = shares([count // world_size() for count in batches], rows, settings.mixing_temperature)
-    updates = math.ceil(sum(rounds) / settings.gradient_accumulation)
-    epochs = settings.epochs or min(max(1, math.ceil(FEWEST_STEPS / updates)), MOST_EPOCHS)
-    return max(math.ceil(epochs * updates), 1)
+    updates = updates_an_epoch(settings, rows)
+    return max(math.ceil((settings.epochs or usual_epochs(updates)) * updates), 1)
+
+
+def updates_an_epoch(settings: TrainingConfig, rows: Sequence[int]) -> int:
+    """How many updates of the weights an epoch has, for sets of so many rows; at least 1."""
+    from embedft.training.batches import number_of_batches, shares
+
+    rounds = [number_of_batches(count, settings.batch_size) // world_size() for count in rows]
+    return math.ceil(sum(shares(rounds, rows, settings.mixing_temperature)) / settings.gradient_accumulation)
+
+
+def usual_epochs(updates: int) -> int:
+    """The epochs of a run that names none, with so many updates in each."""
+    return min(max(1, math.ceil(FEWEST_STEPS / updates)), MOST_EPOCHS)
 
 
 def peak_learning_rate(job: Job) -> float:
@@ -180,7 +191,7 @@ def make_trainer(
         folder=job.directory.checkpoints,
         steps=steps,
         learning_rate=peak_learning_rate(job),
-        eval_every=settings.eval_every or max(steps // DEV_EVALUATIONS, 1),
+        eval_every=settings.eval_every or -(-steps // DEV_EVALUATIONS),
         metric=job.metric,
         bf16=precision != "float32" and (precision == "bfloat16" or fast_bfloat16(device)),
         use_cpu=device == "cpu",
@@ -207,7 +218,7 @@ def make_trainer(
         evaluator=DevEvaluator(score, base, trained, precision),
         sampler_class=ClassBatchSampler if by_class else SeededBatchSampler,
         callbacks=[
-            RunCallback(log=job.directory.log, metric=job.metric, patience=settings.patience, advance=advance),
+            RunCallback(job.directory, metric=job.metric, patience=settings.patience, advance=advance),
             *([refreshed] if refreshed else []),
         ],
     )

@@ -23,8 +23,9 @@ from embedft.training.sets import FROZEN
 # What has no meaning where the encoder stays as it is.
 ENCODER_SETTINGS = (
     "loss_options", "matryoshka", "guide", "hard_negatives", "gradient_cache", "gradient_checkpointing", "lora",
-    "freeze", "anchor", "layer_decay", "ema", "report_to", "epochs", "max_steps", "learning_rate", "eval_every",
-    "gradient_accumulation",
+    "freeze", "query_side", "anchor", "layer_decay", "ema", "report_to", "epochs", "max_steps", "batch_size",
+    "max_length", "learning_rate", "weight_decay", "warmup", "max_grad_norm", "eval_every", "patience",
+    "gradient_accumulation", "mixing_temperature",
 )  # fmt: skip
 
 

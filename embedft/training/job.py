@@ -28,6 +28,7 @@ class Job:
         metrics: computed at the end, ``metric`` first.
         split: judged at the end.
         leakage: what the training rows share with other splits.
+        dropped: how many training rows were left out because another split has them too.
         show_progress: on standard error.
     """
 
@@ -41,6 +42,7 @@ class Job:
     metrics: list[str]
     split: str
     leakage: list[Leak]
+    dropped: int
     show_progress: bool
 
     @property

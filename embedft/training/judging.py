@@ -38,6 +38,7 @@ def analysis(job: Job, looked: Looked) -> dict[str, Any]:
     wanted = job.config.evaluation
     return looked.analysis(
         guard=wanted.guard or "bundled",
+        unknown_ids=job.config.data.unknown_ids,
         ladder=wanted.ladder,
         stress=wanted.stress,
         trained_dims=job.config.training.matryoshka or None,

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 import torch
+
+from embedft.errors import ConfigError
+
+# How long a process waits for the others. While the first one mines or judges they have nothing to do; torch would end
+# them after 10 minutes on GPUs, after 30 on processors.
+LONGEST_WAIT = timedelta(days=1)
 
 
 def world_size() -> int:
@@ -18,12 +25,41 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def join(device: str) -> None:
-    """Meet the other processes: gloo between processors, nccl between GPUs. Nothing to do for one process alone."""
+def check_device(device: str | None, *, stepped: bool) -> None:
+    """Raise ConfigError if ``model.device`` names a GPU by its number, and training would take another one.
+
+    Args:
+        device: the setting.
+        stepped: whether the trainer takes steps, which it does on the first GPU that it sees.
+    """
+    kind, _, number = (device or "").partition(":")
+    if kind != "cuda" or not number:
+        return
+    if world_size() > 1:
+        raise ConfigError(
+            f"model.device is {device}, and each of {world_size()} processes takes a GPU of its own.",
+            hint="use cuda, or leave it out; CUDA_VISIBLE_DEVICES says which GPUs there are.",
+        )
+    if stepped and number != "0":
+        raise ConfigError(
+            f"model.device is {device}, and training takes the first GPU that it sees.",
+            hint=f"use cuda, or leave it out, and set the environment variable CUDA_VISIBLE_DEVICES={number}.",
+        )
+
+
+def join(device: str | None) -> None:
+    """Meet the other processes: gloo between processors, nccl between GPUs. Nothing to do for one process alone.
+
+    From here on ``cuda`` means the GPU of this process.
+
+    Args:
+        device: of the encoder, as `embedft.encoder.Encoder.load` takes it.
+    """
     if world_size() > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=device == "cpu")
+        on_cpu = device == "cpu" or (device is None and not torch.cuda.is_available())
+        PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
 
 
 def wait() -> None:

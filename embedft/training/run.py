@@ -26,11 +26,17 @@ from embedft.training import headed
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
 from embedft.training.judging import analysis, judged, without_vectors
-from embedft.training.losses.registry import check_loss
+from embedft.training.losses.registry import check_loss, is_guided
 from embedft.training.mining.mined import check_mining, with_negatives
 from embedft.training.prepare import check_preparation, prepare_model
-from embedft.training.processes import is_main, join, wait
-from embedft.training.queries.query_only import check_query_only, check_trainable, fit_queries, is_query_only
+from embedft.training.processes import check_device, is_main, join, wait
+from embedft.training.queries.query_only import (
+    check_query_only,
+    check_trainable,
+    fit_queries,
+    is_adapter,
+    is_query_only,
+)
 from embedft.training.rundir import RunDirectory, environment, number
 from embedft.training.sets import FROZEN, further_sets, loss_name, own_set
 
@@ -50,6 +56,7 @@ class TrainResult:
         comparison: metric name -> difference, interval, p-value, verdict; empty in all but the first of several
             processes.
         leakage: what training and the other splits share.
+        dropped: how many training rows were left out because another split has them too (``data.leakage: drop``).
         anchor: with ``training.anchor``, the sweep over shares of the new weights (`embedft.training.anchor`).
     """
 
@@ -63,6 +70,7 @@ class TrainResult:
     against: Evaluation
     comparison: dict[str, Comparison]
     leakage: list[Leak]
+    dropped: int = 0
     anchor: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,6 +80,7 @@ class TrainResult:
             "best": {"step": self.best_step, "metric": self.metric, "value": self.best_value, "base": self.base_value},
             "seconds": round(self.seconds, 1),
             "leakage": [leak.as_dict() for leak in self.leakage],
+            **({"leakage_dropped": self.dropped} if self.dropped else {}),
             **({"anchor": self.anchor} if self.anchor else {}),
             "evaluation": self._judged,
         }
@@ -110,6 +119,8 @@ def train(
             f"model.name is {config.model.name}, the model of the run that would be replaced.", hint="name another -o."
         )
     check(config)
+    # Before anything is put on a GPU: each process has one of its own.
+    join(config.model.device)
     if resume:
         directory.read()
     # Of several processes the first one alone holds and writes the directory.
@@ -119,7 +130,6 @@ def train(
         job = open_job(config, directory, show_progress=show_progress and is_main())
         if is_main():
             _begin(job, resume=resume, force=force)
-        join(job.base.device)
         wait()
         if directory.read()["status"] == "training":
             _train(job)
@@ -152,6 +162,7 @@ def check(config: RunConfig) -> None:
     training = config.training
     check_preparation(training)
     loss = loss_name(config, task)
+    check_device(config.model.device, stepped=loss != FROZEN and not is_adapter(config))
     if task.headed:
         headed.check_head(config, loss, task.losses)
         if loss == FROZEN:
@@ -170,15 +181,17 @@ def check(config: RunConfig) -> None:
 
 
 def _check_own_loss(config: RunConfig, task: Task, dim: int | None = None) -> None:
-    training = config.training
+    training, loss = config.training, loss_name(config, task)
+    # A guide that a set of data.also alone asks for is none of the own loss.
+    of_others = not is_guided(loss) and any(is_guided(entry.loss) for entry in config.data.also)
     check_loss(
-        loss_name(config, task),
+        loss,
         training.loss_options,
         tuple(name for name in task.losses if name != FROZEN),
         gradient_cache=training.gradient_cache,
         gradient_checkpointing=training.gradient_checkpointing,
         matryoshka=training.matryoshka,
-        guide=training.guide,
+        guide=None if of_others else training.guide,
         dim=dim,
     )
 
@@ -199,9 +212,8 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
     """
     task = get_task(config.task)
     metrics = wanted_metrics(config, task)
-    read = task.read(config.data)
-    leakage = task.leakage(read)
-    data = task.prepare(read, config.data, config.training.seed)
+    prepared = task.prepare(task.read(config.data), config.data, config.training.seed)
+    data = prepared.data
     base = open_base(config)
     check_trainable(config, base)
     if loss_name(config, task) != FROZEN:
@@ -213,7 +225,7 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
     if config.training.anchor is not None:
         read_general(config.training.anchor.general)
     if config.evaluation.guard is not None and config.evaluation.report:
-        check_guard(config.evaluation.guard)
+        check_guard(config.evaluation.guard, unknown_ids=config.data.unknown_ids)
     further = further_sets(config, data)
     return Job(
         config=config,
@@ -225,7 +237,8 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
         directory=directory,
         metric=metrics[0],
         metrics=metrics,
-        leakage=[*leakage, *(leak for part in further for leak in part.leakage)],
+        leakage=[*prepared.leakage, *(leak for part in further for leak in part.leakage)],
+        dropped=prepared.dropped,
         show_progress=show_progress,
     )
 
@@ -238,12 +251,16 @@ def _begin(job: Job, *, resume: bool, force: bool) -> None:
         files |= {f"{part.name}/{name}": digest for name, digest in part.files.items()}
     if resume:
         job.directory.check_resumable(settings, files, job.base.fingerprint)
+        job.directory.go_on()
         _warn_of_other_threads(job.directory)
     else:
         record = {
             "base_fingerprint": job.base.fingerprint,
             "data": {**job.data.manifest(), "files": files},
+            # From another folder it does not show whether a name like a/b is of a folder or of a hub.
+            "local": {"model": Path(job.config.model.name).exists(), "data": job.config.data.path.exists()},
             "leakage": [leak.as_dict() for leak in job.leakage],
+            "leakage_dropped": job.dropped,
             "environment": environment(),
         }
         job.directory.start(settings, record, force=force)
@@ -281,7 +298,8 @@ def _judge(job: Job, start: float) -> TrainResult:
     base = open_base(config)
     looked = judged(job, tuned, base)
     evaluation, against = without_vectors(looked)
-    best = directory.read()["best"]
+    record = directory.read()
+    best = record["best"]
     result = TrainResult(
         run=directory.path,
         best_step=best["step"],
@@ -293,7 +311,8 @@ def _judge(job: Job, start: float) -> TrainResult:
         against=against,
         comparison=compare(evaluation, against) if is_main() else {},
         leakage=job.leakage,
-        anchor=directory.read().get("anchor"),
+        dropped=job.dropped,
+        anchor=record.get("anchor"),
     )
     wait()
     if is_main():
@@ -301,7 +320,7 @@ def _judge(job: Job, start: float) -> TrainResult:
             headed.write_confusion(evaluation, directory.confusion)
         answer = result.as_dict()
         write_record(directory.path, answer["evaluation"], evaluation, against)
-        directory.update(status="finished", seconds=answer["seconds"], fingerprint=tuned.fingerprint)
+        directory.update(status="finished", seconds=directory.seconds(), fingerprint=tuned.fingerprint)
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
         if config.evaluation.report:
             _look_behind(job, looked)

@@ -7,13 +7,14 @@ import math
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from embedft.artifacts import require_free, write_json
+from embedft.artifacts import make_directory, remove_made, require_free, write_json
 from embedft.config import filled
 from embedft.errors import ArtifactError, ConfigError
 from embedft.evaluation.evaluation import without_nan
@@ -40,6 +41,9 @@ class RunDirectory:
         self.ranking = path / "ranking.parquet"
         self.analysis = path / "analysis.json"
         self.report = path / "report.html"
+        # Seconds of the calls before this one, and when this one began.
+        self._earlier = 0.0
+        self._begun: float | None = time.monotonic()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -52,8 +56,7 @@ class RunDirectory:
 
         if self.path.exists() and not self.path.is_dir():
             raise ArtifactError(f"{self.path}: is a file; a run is a directory.", hint="name another path.")
-        existed = self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
+        made = make_directory(self.path)
         had_lock_file = (self.path / LOCK).exists()
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
@@ -67,8 +70,8 @@ class RunDirectory:
         finally:
             # Only the holder of the lock cleans up, and only what it made.
             if not self.run_file.exists():
-                if not existed:
-                    shutil.rmtree(self.path, ignore_errors=True)
+                if made:
+                    remove_made(made)
                 elif not had_lock_file:
                     (self.path / LOCK).unlink(missing_ok=True)
             lock.release()
@@ -80,14 +83,33 @@ class RunDirectory:
             ArtifactError: a run is there already and ``force`` is False, or something else is.
         """
         self.require_startable(force=force)
-        # The new record first: a kill from here on leaves an unfinished run, not a folder that is nobody's. The old
-        # model stays until the new one takes its place; what a run does not own is left alone.
+        # What a run is resumed from goes before the new record stands, or a kill in between would have the new run go
+        # on from the old one's. All else goes after it: such a kill leaves an unfinished run, not a folder that is
+        # nobody's. The old model stays until the new one takes its place; what a run does not own is left alone.
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.negatives.unlink(missing_ok=True)
         write_json(self.run_file, {"format": RUN_FORMAT, "status": "training", "config": config, **record})
-        for folder in (self.checkpoints, self.head, self.path / "trackers"):
+        for folder in (self.head, self.path / "trackers"):
             shutil.rmtree(folder, ignore_errors=True)
         scores = (self.metrics, self.per_query, self.ranking, self.analysis, self.report, self.confusion)
-        for file in (self.log, self.negatives, *scores):
+        for file in (self.log, *scores):
             file.unlink(missing_ok=True)
+
+    def go_on(self) -> None:
+        """Count the time that a run has taken before this call."""
+        record = self.read()
+        self._earlier = number(record.get("seconds") or 0)
+        if record["status"] == "finished":
+            # What a call does after that is not part of it.
+            self._begun = None
+
+    def seconds(self) -> float:
+        """What the run has taken in all its calls, up to now or to its end."""
+        return round(self._earlier + (time.monotonic() - self._begun if self._begun is not None else 0), 1)
+
+    def note_seconds(self) -> None:
+        """Write down what the run has taken so far: a call that is killed counts up to its last note."""
+        self.update(seconds=self.seconds())
 
     def require_startable(self, *, force: bool) -> None:
         """Raise ArtifactError if a new run may not begin here: before long work, not after it."""

@@ -16,7 +16,7 @@ from embedft.data.leakage import between
 from embedft.errors import ConfigError, DataError
 from embedft.tasks import Task
 from embedft.training.losses import needs
-from embedft.training.losses.registry import LOSSES, check_loss, rows_for
+from embedft.training.losses.registry import LOSSES, check_loss, is_guided, rows_for
 
 OWN = "own"
 # In place of a loss: the encoder is not trained, only the head on it.
@@ -91,8 +91,14 @@ def _read(entry: MixedSet, number: int, config: RunConfig, judged: Any) -> Train
             f"data.also: {entry.path} holds {data.kind}, which the loss {loss!r} does not take.",
             hint=f"use {', '.join(fitting)}.",
         )
-    guide = config.training.guide if LOSSES[loss].guided else None
-    check_loss(loss, entry.loss_options, fitting, matryoshka=config.training.matryoshka, guide=guide)
+    check_loss(
+        loss,
+        entry.loss_options,
+        fitting,
+        matryoshka=config.training.matryoshka,
+        guide=config.training.guide if is_guided(loss) else None,
+        field=f"data.also[{number - 1}]",
+    )
     rows = rows_for(loss, _rows(data, entry.path), options=entry.loss_options, source=str(entry.path))
     leakage = _leaks(data, judged, name)
     if config.data.leakage != "report" and any(leak.severe for leak in leakage):

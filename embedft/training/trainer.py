@@ -24,6 +24,7 @@ from embedft.training.batches import MixedBatchSampler, SeededBatchSampler
 from embedft.training.checkpoint import TrainedWeights
 from embedft.training.parameters import parameter_groups
 from embedft.training.processes import average_gradients, world_size
+from embedft.training.rundir import RunDirectory
 from embedft.training.trackers import PROJECT
 
 # Written last into a checkpoint: one without it was cut off and is never resumed from.
@@ -39,7 +40,7 @@ class PairTrainer(SentenceTransformerTrainer):
         settings: of the training.
         trained: the weights that change, and how they are judged and kept.
         alarms: look at each batch.
-        sampler_class: makes the batches of a set.
+        sampler_class: makes the batches of a set of labelled texts.
         kwargs: of sentence-transformers' trainer.
     """
 
@@ -69,7 +70,9 @@ class PairTrainer(SentenceTransformerTrainer):
 
     def get_batch_sampler(self, dataset: Any, batch_size: int, **_: Any) -> SeededBatchSampler:
         """Batches that depend on seed and epoch alone."""
-        sampler = self.sampler_class(dataset, batch_size, seed=self.args.seed)
+        # Of several sets those of data.also have no classes.
+        kind = self.sampler_class if "label" in dataset.column_names else SeededBatchSampler
+        sampler = kind(dataset, batch_size, seed=self.args.seed)
         self.data_collator.sampler = sampler
         return sampler
 
@@ -160,8 +163,9 @@ class RunCallback(TrainerCallback):
     uninterrupted one.
     """
 
-    def __init__(self, *, log: Path, metric: str, patience: int, advance: Advance) -> None:
-        self.log, self.metric, self.patience, self.advance = log, f"eval_{metric}", patience, advance
+    def __init__(self, directory: RunDirectory, *, metric: str, patience: int, advance: Advance) -> None:
+        self.directory, self.log = directory, directory.log
+        self.metric, self.patience, self.advance = f"eval_{metric}", patience, advance
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the log again from the checkpoint's history."""
@@ -196,6 +200,7 @@ class RunCallback(TrainerCallback):
         newest = folder / f"checkpoint-{state.global_step}"
         sync_tree(newest)
         write_json(newest / COMPLETE_FILE, {"step": state.global_step})
+        self.directory.note_seconds()
         kept = {newest.name, f"checkpoint-{state.best_global_step}"}
         for old in folder.glob("checkpoint-*"):
             if old.name not in kept:

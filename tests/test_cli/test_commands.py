@@ -45,6 +45,8 @@ def test_train_prints_the_stated_shape(run):
     assert answer["evaluation"]["comparison"]["ndcg@10"].keys() == COMPARED
     assert answer["evaluation"] == json.loads((path / "metrics.json").read_text())
     assert "training on 56 rows, 4 steps of 16" in log
+    # By name alone a path like data/garden could be one of a hub.
+    assert json.loads((path / "run.json").read_text())["local"] == {"model": False, "data": True}
 
 
 def test_evaluate_prints_the_stated_shape_and_keeps_per_query_scores(run, cli, tmp_path):

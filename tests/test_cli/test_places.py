@@ -12,11 +12,12 @@ from conftest import GARDEN
 from embedft.cli.compare import compare, distinct_names
 from embedft.cli.dataset import require_new
 from embedft.cli.evaluate import evaluate
+from embedft.cli.report import report
 from embedft.encoder import Encoder
-from embedft.errors import ArtifactError, ConfigError, DataError
+from embedft.errors import ArtifactError, ConfigError, DataError, ModelError
 from embedft.evaluation import RetrievalEvaluation, comparison_dict, ranking_of_run
 from embedft.evaluation.geometry import projection
-from embedft.evaluation.records import write_record
+from embedft.evaluation.records import read_record, write_record
 from embedft.evaluation.runfile import read_run, write_run
 
 
@@ -184,3 +185,127 @@ def test_a_device_is_never_replaced_by_a_page(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ArtifactError, match="embedft did not write it"):
         require_new(tmp_path / "pipe", "<!", force=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--data", "garden"), "--data: for models and run files"),
+        (("--split", "dev"), "--split: for"),
+        (("--task", "similarity", "--precision", "float32"), "--task, --precision: for"),
+        (("--unknown-ids", "drop"), "--unknown-ids: for"),
+        (("--base",), "--base: none of these is a run"),
+    ],
+)
+def test_options_that_stored_results_have_no_use_for_are_refused(stored, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(stored)
+    with pytest.raises(click.UsageError) as caught:
+        run(compare, "e1", "e2", *arguments)
+    assert caught.value.message.startswith(said)
+    # What they were judged on may be said.
+    run(compare, "e1", "e2", "--split", "test", "--task", "retrieval", "--metric", "ndcg@10", "--metric", "ndcg@10")
+    assert "baseline: e1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("x=e1", "x=bundled"), "two systems are named 'x'"),
+        (("e1", "bundled", "--baseline", "e3"), "no system is named 'e3'"),
+        (("bundled",), "1 system is named"),
+    ],
+)
+def test_names_are_checked_before_a_model_is_loaded(stored, stopped, monkeypatch, arguments, said):
+    monkeypatch.chdir(stored)
+    with pytest.raises(ConfigError) as caught:
+        run(compare, *arguments, "--data", GARDEN)
+    assert caught.value.message.startswith(said)
+    with pytest.raises(BegunError):
+        run(compare, "e1", "bundled", "--baseline", "bundled", "--data", GARDEN)
+
+
+def test_the_base_of_an_evaluation_may_be_the_baseline_before_all_is_judged(stored, stopped, monkeypatch):
+    monkeypatch.chdir(stored)
+    e1, e2 = (read_record(stored / name).evaluation for name in ("e1", "e2"))
+    (stored / "both").mkdir()
+    write_record(stored / "both", comparison_dict(e1, e2, e1.compare(e2)), e1, e2)
+    with pytest.raises(BegunError):
+        run(compare, "both", "bundled", "--base", "--baseline", "model", "--data", GARDEN)
+    with pytest.raises(ConfigError, match="no system is named 'modle'"):
+        run(compare, "both", "bundled", "--base", "--baseline", "modle", "--data", GARDEN)
+
+
+def test_all_models_and_run_files_are_opened_before_one_is_judged(encoder, monkeypatch, tmp_path):
+    def load(name, **_):
+        if name == "bundled":
+            return encoder
+        raise ModelError(f"model {name!r}: no such folder.")
+
+    def begin(*_, **__):
+        raise BegunError
+
+    monkeypatch.setattr(Encoder, "load", load)
+    monkeypatch.setattr("embedft.tasks.retrieval.evaluate_retrieval", begin)
+    (tmp_path / "broken.trec").write_text("q73 Q0 d\n")
+    with pytest.raises(ModelError, match="missing"):
+        run(compare, "bundled", "missing", "--data", GARDEN)
+    with pytest.raises(DataError, match="has 3 columns"):
+        run(compare, "bundled", tmp_path / "broken.trec", "--data", GARDEN)
+    with pytest.raises(BegunError):
+        run(compare, "bundled", "again=bundled", "--data", GARDEN)
+
+
+def test_qrels_with_unknown_ids_may_be_left_out_wherever_they_are_read(garden, stopped):
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("q73\tnowhere\t1\n")
+    guard = ("bundled", "--data", GARDEN, "--against", "bundled", "--guard", garden)
+    for command, arguments in ((compare, ("bundled", "other", "--data", garden)), (evaluate, guard)):
+        with pytest.raises(DataError, match="1 of 25 rows"):
+            run(command, *arguments)
+        with pytest.raises(BegunError):
+            run(command, *arguments, "--unknown-ids", "drop")
+
+
+def test_a_ladder_of_a_head_is_refused_before_the_data_is_read():
+    with pytest.raises(click.UsageError, match="no ladder for classification"):
+        run(evaluate, "bundled", "--data", "nowhere", "--task", "classification", "--ladder")
+
+
+def test_a_page_that_was_not_written_is_not_named(encoder, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Encoder, "load", lambda *_, **__: encoder)
+    arguments = ("bundled", "--data", GARDEN, "--metric", "mrr@10", "-o", tmp_path / "e")
+    monkeypatch.setattr("embedft.cli.evidence.write_pages", lambda _: None)
+    run(evaluate, *arguments)
+    assert capsys.readouterr().out.rstrip().endswith(f"evidence: {tmp_path / 'e'}")
+
+
+def test_a_card_that_cannot_be_made_costs_no_page(stored, monkeypatch):
+    monkeypatch.chdir(stored)
+    (stored / "e1" / "report.html").write_text("as it was")
+    with pytest.raises(ArtifactError, match="holds no run with a model"):
+        run(report, "e1", "--card")
+    assert (stored / "e1" / "report.html").read_text() == "as it was"
+
+
+def test_a_page_of_several_stands_in_no_evaluation(stored, monkeypatch, capsys):
+    monkeypatch.chdir(stored)
+    with pytest.raises(ArtifactError, match="e1 holds a run or an evaluation"):
+        run(report, "e1", "e2", "-o", "e1/cmp.html")
+    run(report, "e1", "e2", "-o", "new/cmp.html")
+    with pytest.raises(ArtifactError, match="exists already"):
+        run(report, "e1", "e2", "-o", "new/cmp.html")
+    (stored / "notes.html").write_text("<p>my notes</p>")
+    with pytest.raises(ArtifactError, match="is not what is to be written there"):
+        run(report, "e1", "e2", "-o", "notes.html", "--force")
+    for _ in range(2):
+        run(report, "e1", "-o", "e1/report.html")
+    assert "written: e1/report.html" in capsys.readouterr().out
+
+
+def test_what_a_kill_left_in_an_evaluation_is_not_in_the_way(stored, stopped):
+    (stored / "e1" / ".report.html.0123abcd.tmp").touch()
+    with pytest.raises(BegunError):
+        run(evaluate, "bundled", "--data", GARDEN, "-o", stored / "e1", "--force")
+    (stored / "e1" / ".mine.html.0123abcd.tmp").touch()
+    with pytest.raises(ArtifactError, match="files that embedft did not write"):
+        run(evaluate, "bundled", "--data", GARDEN, "-o", stored / "e1", "--force")

@@ -7,12 +7,12 @@ from labelled_texts import FORMS, rows, write
 
 from embedft.config import DataConfig
 from embedft.errors import DataError
-from embedft.tasks.classification import TASK
+from embedft.tasks.classification import TASK, Classification
 
 
 def prepared(path, **more):
     config = DataConfig(path=path, **more)
-    return TASK.prepare(TASK.read(config), config, 0)
+    return TASK.prepare(TASK.read(config), config, 0).data
 
 
 @pytest.fixture
@@ -67,6 +67,20 @@ def test_leakage_is_reported_dropped_or_refused(tmp_path):
         prepared(path, leakage="fail")
     data = prepared(path, leakage="drop")
     assert not set(data.splits["train"]["text"].to_pylist()) & set(data.splits["test"]["text"].to_pylist())
+
+
+def test_leakage_is_searched_once_and_after_rows_were_dropped(tmp_path, monkeypatch):
+    every = rows()
+    path = write(tmp_path / "data", train=every[:48], test=every[45:], dev=every[40:45])
+    searched = []
+    find = Classification.leakage
+    monkeypatch.setattr(Classification, "leakage", lambda self, data: searched.append(data) or find(self, data))
+    for leakage in ("report", "drop"):
+        config = DataConfig(path=path, leakage=leakage)
+        found = TASK.prepare(TASK.read(config), config, 0)
+        assert found.dropped == 48 - found.data.splits["train"].num_rows
+        assert (found.dropped == 0) == any(leak.severe for leak in found.leakage)
+    assert len(searched) == 2
 
 
 def test_labels_of_the_test_alone_are_told_and_judged_as_out_of_scope(tmp_path, encoder, heard):

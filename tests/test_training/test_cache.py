@@ -62,7 +62,7 @@ def test_gradients_of_a_loss_of_its_own_add_up(trained):
         loss = build_loss("mnrl", {"learn_scale": True}, trained.sentence_transformer, gradient_cache=cached)
         for share in (1, 3):
             (loss(features, labels) / share).backward()
-        found.append(loss.own_weights()["log_scale"].grad)
+        found.append(loss.objective.log_scale.grad)
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-7)
 
 

@@ -22,7 +22,7 @@ from embedft.training.losses.vectorloss import VectorLoss
 
 def data_of(path, *, several=False):
     config = DataConfig(path=write(path, several=several))
-    return TASK.prepare(TASK.read(config), config, 0)
+    return TASK.prepare(TASK.read(config), config, 0).data
 
 
 def run_of(path, **head):

@@ -104,6 +104,8 @@ def test_texts_of_several_labels_and_a_hidden_layer(tmp_path):
         ({}, {"anchor": {}}, "training.anchor is set"),
         ({}, {"lora": {}}, "training.lora is set"),
         ({}, {"max_steps": 9}, "training.max_steps is set"),
+        ({}, {"batch_size": 16}, "training.batch_size is set"),
+        ({}, {"query_side": "tower"}, "training.query_side is set"),
         ({"kind": "linear", "dropout": 0.3}, {}, "head.dropout is set"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,6 +95,37 @@ def test_a_batch_of_pairs_is_explained_by_its_candidates_and_masks(tmp_path):
     assert "masked" not in unmasked.batch
 
 
+def test_a_guide_that_scores_listed_candidates_is_explained_without_the_rest_of_the_batch(tmp_path):
+    lines = [{"anchor": f"question {n}", "positive": f"answer {n}", "negative": f"reply {n}"} for n in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    listed = {"loss": "distil_kl", "loss_options": {"in_batch": False}, "guide": "bundled"}
+    batch = plan(config(tmp_path / "pairs.jsonl", training=listed), probe=False).batch
+    assert batch["needs"] == "pairs with negatives"
+    assert any("rows without any are left out" in sentence for sentence in batch["says"])
+    assert "in_batch" not in batch
+
+
+def test_a_guide_may_be_that_of_a_further_set_alone(tmp_path):
+    more = rows(tmp_path / "more.jsonl", [(f"question {number}", f"answer {number}") for number in range(40)])
+    also = {"also": [{"path": str(more), "loss": "gist"}]}
+    with pytest.raises(ConfigError, match=r"data\.also\[0\]\.loss is 'gist', which needs a second encoder"):
+        plan(config(data=also), probe=False)
+    assert plan(config(data=also, training={"guide": "bundled"}), probe=False).rows["also-1"] == 40
+    with pytest.raises(ConfigError, match=r"training\.guide is bundled, but the loss mnrl asks none"):
+        plan(config(training={"guide": "bundled"}), probe=False)
+
+
+def test_a_further_set_needs_no_classes_beside_texts_that_have_some(tmp_path):
+    more = rows(tmp_path / "more.jsonl", [(f"question {number}", f"answer {number}") for number in range(40)])
+    settings = {"training": {"loss": "supcon"}, "data": {"also": [{"path": str(more)}]}}
+    found = plan(config(labelled(tmp_path / "classes"), task="classification", **settings), probe=False)
+    assert found.rows == {"own": 40, "also-1": 40}
+
+
+def test_dev_is_judged_eight_times_where_nothing_else_is_set():
+    assert plan(config(training={"eval_every": None, "max_steps": 15}), probe=False).evaluations == 8
+
+
 def test_scored_pairs_are_explained_without_negatives(tmp_path):
     lines = [{"sentence1": f"a {n}", "sentence2": f"b {n % 7}", "score": n % 5} for n in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -182,6 +214,13 @@ def test_time_is_that_of_every_part():
     assert found["low"] == found["high"] == found["total"]
     # Two evaluations without a gain, at steps 4 and 8, end it.
     assert found["earliest"] == 5 + 32 + 9 + 1.0 + 10
+
+
+def test_the_old_weights_are_judged_among_the_mixtures():
+    arguments = SimpleNamespace(max_steps=8, gradient_accumulation_steps=1, eval_steps=4)
+    trainer = SimpleNamespace(args=arguments, get_train_dataloader=lambda: range(4))
+    settings = config(training={"anchor": {"shares": [0.5, 1.0]}}).training
+    assert Schedule.of(trainer, settings, setup=0.0).mixtures == 3
 
 
 def test_memory_that_was_not_measured_is_the_sum_of_its_parts(planned):

@@ -1,6 +1,7 @@
 """Query-only tuning: better queries, the same documents; what it is compared with, and what does not go with it."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -142,6 +143,16 @@ def test_a_tuned_encoder_can_be_tuned_further(run, tmp_path, encoder):
     record = trained(settings, tmp_path / "run")
     assert record["best"]["base"] == pytest.approx(run[1]["best"]["value"], abs=1e-6)
     assert Encoder.load(tmp_path / "run" / "model").document_fingerprint == encoder.fingerprint
+
+
+def test_what_trackers_keep_of_a_tower_lies_beside_its_run(tmp_path, monkeypatch):
+    def made(*_, **__):
+        raise RuntimeError(os.environ["TENSORBOARD_LOGGING_DIR"])
+
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    monkeypatch.setattr("embedft.training.queries.query_only.make_trainer", made)
+    with pytest.raises(RuntimeError, match=str(tmp_path / "run" / "trackers" / "tensorboard")):
+        fit_queries(opened(config("tower", report_to=["tensorboard"]), tmp_path / "run"))
 
 
 ROWS = pa.table(

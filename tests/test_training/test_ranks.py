@@ -1,6 +1,7 @@
 """Two processes with their halves of a batch learn what one process learns from the whole, for every loss."""
 
 import json
+import os
 import socket
 
 import numpy as np
@@ -13,6 +14,7 @@ from embedft.encoder import Encoder
 from embedft.training.losses.guide import GuideVectors
 from embedft.training.losses.ranks import gather
 from embedft.training.losses.registry import LOSSES, build_loss
+from embedft.training.processes import LONGEST_WAIT, join
 
 # The first process has 5 rows with 0, 1 or 2 negatives each; the second 3, of which none has any.
 RAGGED = [row | {"negatives": row["negatives"] * (n % 3) if n < 5 else []} for n, row in enumerate(TRIPLETS)]
@@ -54,8 +56,12 @@ def results(small_encoder, guide, part):
 
 def work(rank, folder, port):
     """One of the two processes."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    join("cpu")
+    # One may mine for hours while the other waits.
+    assert distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout == LONGEST_WAIT
     encoder, guide = opened(folder)
     values, gradients = results(encoder, guide, slice(None, SPLIT) if rank == 0 else slice(SPLIT, None))
     for gradient in gradients:

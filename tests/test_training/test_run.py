@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedft import Encoder, RunConfig, train
 from embedft.errors import ArtifactError, ConfigError, DataError
+from embedft.training.rundir import RunDirectory
 
 # 4 batches an epoch, a checkpoint every 3 steps: runs resume in the middle of an epoch.
 QUICK = {"max_steps": 12, "batch_size": 16, "eval_every": 3, "patience": 9}
@@ -113,12 +114,27 @@ def test_killed_and_resumed_ends_with_the_weights_of_an_uninterrupted_run(finish
         train(settings, tmp_path / "run")
     with pytest.raises(ConfigError, match=r"training\.seed was 0, now 1"):
         train(config(GARDEN, training={"seed": 1}), tmp_path / "run", resume=True)
+    before = json.loads((tmp_path / "run" / "run.json").read_text())["seconds"]
     resumed = train(settings, tmp_path / "run", resume=True)
+    seconds = json.loads((tmp_path / "run" / "run.json").read_text())["seconds"]
+    assert before > 0 and seconds == pytest.approx(before + resumed.seconds, abs=0.5)
     expected, found = weights(finished.run), weights(resumed.run)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert resumed.evaluation.metrics == finished.evaluation.metrics
     log = [json.loads(line) for line in (resumed.run / "train_log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log if "eval_ndcg@10" in entry] == [3, 6, 9, 12]
+
+
+def test_the_seconds_of_a_finished_run_are_kept(finished, tmp_path):
+    import shutil
+
+    from conftest import GARDEN
+
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "seconds": 1234.5}))
+    train(config(GARDEN), run, resume=True)
+    assert json.loads((run / "run.json").read_text())["seconds"] == 1234.5
 
 
 def test_a_finished_run_is_not_replaced_without_force(finished, garden):
@@ -180,6 +196,84 @@ def test_leaking_queries_are_reported_dropped_or_fatal(garden, tmp_path):
     assert [(leak.kind, leak.count) for leak in result.leakage if leak.severe] == [("query id", 1)]
     assert json.loads((tmp_path / "run" / "run.json").read_text())["leakage"][0]["kind"] == "query id"
     assert 0 < result.seconds <= time.monotonic() - start
+
+
+def test_the_record_tells_what_was_dropped_and_what_leakage_is_left(garden, tmp_path):
+    from embedft.training import run as module
+
+    with (garden / "qrels" / "test.tsv").open("a") as file:
+        file.write("q1\ttomato-place\t1\n")
+    (tmp_path / "run").mkdir()
+    job = module.open_job(config(garden, data={"leakage": "drop"}), RunDirectory(tmp_path / "run"), show_progress=False)
+    module._begin(job, resume=False, force=False)
+    record = job.directory.read()
+    assert record["leakage_dropped"] == job.dropped > 0
+    assert not any(leak["severe"] for leak in record["leakage"])
+
+
+def test_processes_meet_before_the_model_is_opened(garden, tmp_path, monkeypatch):
+    from embedft.training import run as module
+
+    done = []
+    monkeypatch.setattr(module, "join", lambda device: done.append(f"join {device}"))
+    monkeypatch.setattr(module, "open_base", lambda _: done.append("open") or sys.exit())
+    with pytest.raises(SystemExit):
+        train(config(garden, model={"device": "cpu"}), tmp_path / "run")
+    assert done == ["join cpu", "open"]
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "training", "said"),
+    [
+        ("cuda:1", 1, {}, "training takes the first GPU that it sees"),
+        ("cuda:1", 1, {"freeze": ["documents"], "query_side": "tower"}, "CUDA_VISIBLE_DEVICES=1"),
+        ("cuda:0", 2, {}, "each of 2 processes takes a GPU of its own"),
+        ("cuda:1", 2, {"freeze": ["documents"]}, "each of 2 processes takes a GPU of its own"),
+        ("cuda:1", 1, {"freeze": ["documents"]}, None),
+        ("cuda:0", 1, {}, None),
+        ("cuda", 2, {}, None),
+    ],
+)
+def test_a_gpu_that_training_would_not_take_is_refused(garden, monkeypatch, device, processes, training, said):
+    from embedft.training.run import check
+
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    settings = config(garden, model={"device": device}, training=training)
+    if said is None:
+        check(settings)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check(settings)
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_new_run_is_recorded_when_nothing_of_the_old_one_can_be_resumed_from(tmp_path, monkeypatch):
+    from embedft.training import rundir
+
+    directory = RunDirectory(tmp_path / "run")
+    (directory.checkpoints / "checkpoint-3").mkdir(parents=True)
+    for file in (directory.checkpoints / "documents.npy", directory.negatives, directory.metrics):
+        file.write_text("old")
+    directory.run_file.write_text(json.dumps({"format": 1, "status": "finished", "config": {}}))
+    write = rundir.write_json
+
+    def killed(path, value):
+        write(path, value)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rundir, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        directory.start({}, {}, force=True)
+    assert directory.read()["status"] == "training"
+    assert not directory.checkpoints.exists() and not directory.negatives.exists()
+
+
+def test_a_refused_run_leaves_no_folder_above_it_but_those_of_others(tmp_path):
+    (tmp_path / "there").mkdir()
+    for path in ("there/new/run", "new/below/run"):
+        with pytest.raises(DataError, match="nowhere"):
+            train(config("/nowhere"), tmp_path / path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_changed_data_is_refused_on_resume(finished, garden, tmp_path):

@@ -72,6 +72,19 @@ def test_a_small_set_that_is_drawn_more_often_comes_in_another_order_each_time()
     assert passes[0] != passes[1]
 
 
+@pytest.mark.parametrize("sizes", [(38, 17, 95), (38,), (17, 95)])
+def test_two_processes_get_every_batch_between_them(monkeypatch, sizes):
+    from accelerate.data_loader import BatchSamplerShard
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    sampler = mixed(sizes, 1.0)
+    ranks = [list(BatchSamplerShard(sampler, 2, rank, even_batches=False)) for rank in (0, 1)]
+    # The last batch of each set is short, and stands anywhere.
+    assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == list(sampler)
+    assert sorted(row for batches in ranks for batch in batches for row in batch) == list(range(sum(sizes)))
+    assert all(len(batches) == len(BatchSamplerShard(sampler, 2, 0)) for batches in ranks)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1, 3, 1e6])
 def test_no_set_is_left_out(temperature):
     counts = shares([1000, 3, 1], [10000, 30, 10], temperature)

@@ -13,15 +13,17 @@ import pytest
 from conftest import GARDEN, heed_interrupts
 
 from embedft import RunConfig
-from embedft.errors import ArtifactError, ConfigError
+from embedft.errors import ArtifactError, ConfigError, DataError
 from embedft.training import tune
+from embedft.training.rundir import RunDirectory
 from embedft.training.tuning.directory import TuneDirectory
 from embedft.training.tuning.space import (
     Choice,
     parse_search,
 )
 from embedft.training.tuning.study import Trial, TrialStore, best_of, importance, is_weak, suggest
-from embedft.training.tuning.trial import Watch, read_log, run_apart
+from embedft.training.tuning.trial import Watch, begun, read_log, run_apart
+from embedft.training.tuning.tune import begun_with
 
 QUICK = {"max_steps": 4, "batch_size": 16, "eval_every": 2}
 SEARCHED = (
@@ -326,10 +328,36 @@ def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
     assert refused.value.hint == "pip install 'embedft[tune]'."
 
 
-def test_a_configuration_that_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot be trained as it is: training\.loss is 'cosent'"):
-        tune(config(training={"loss": "cosent"}), tmp_path / "tune", trials=2)
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"loss": "cosent"}, r"^training\.loss is 'cosent'"),
+        # Only the model shows it.
+        ({"freeze": ["layers:99"]}, r"cannot be trained as it is: training\.freeze has 'layers:99'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path, training, said):
+    with pytest.raises(ConfigError, match=said):
+        tune(config(training=training), tmp_path / "above" / "tune", trials=2)
+    assert not (tmp_path / "above").exists()
+
+
+def test_data_without_a_train_split_is_refused_in_the_words_of_training(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 1}\n' * 9)
+    with pytest.raises(DataError, match="has no split train, only test"):
+        tune(config(tmp_path / "data", task="similarity"), tmp_path / "tune", trials=2)
     assert not (tmp_path / "tune").exists()
+
+
+def test_trial_0_is_told_with_the_epochs_of_the_rows_that_are_left_to_train_on(tmp_path):
+    # Of 1,300 pairs a tenth becomes dev: 19 batches of 64 an epoch, where all of them would make 21.
+    lines = "".join(f"what is the number {n},the number {n} is {n * n} squared\n" for n in range(1300))
+    (tmp_path / "pairs.csv").write_text("anchor,positive\n" + lines)
+    settings = {"max_steps": None, "batch_size": 64, "learning_rate": 1e-4}
+    settings = begun_with(config(tmp_path / "pairs.csv", training=settings), None, 0, pruning=True)
+    assert settings["first"]["training.epochs"] == 6
+    assert settings["space"]["training.epochs"] == {"low": 3, "high": 18}
 
 
 TUNE = """
@@ -402,3 +430,15 @@ def test_a_study_of_an_earlier_embedft_has_the_defaults_of_the_fields_that_it_di
     study.check_settings(settings)
     with pytest.raises(ConfigError, match=r"training\.max_steps was 4, now 5"):
         study.check_settings({**settings, "config": config(training={"max_steps": 5}).model_dump(mode="json")})
+
+
+def test_a_run_of_an_earlier_embedft_is_not_trained_again(tmp_path):
+    run = RunDirectory(tmp_path)
+    stored = config().model_dump(mode="json")
+    for status, said in (("finished", "finished"), ("trained", "training")):
+        run.run_file.write_text(json.dumps({"status": status, "config": {**stored, "evaluation": {"metrics": None}}}))
+        assert begun(run, config()) == said
+        assert begun(run, config(training={"max_steps": 5})) is None
+    for damaged in ('{"status": "finished", "config": {"data": 3}}', '{"status": "finished"}', "[]"):
+        run.run_file.write_text(damaged)
+        assert begun(run, config()) is None

@@ -18,6 +18,7 @@ from embedft.training.tuning.space import (
     read_space,
     space_dict,
     space_of,
+    value_of,
     with_values,
 )
 from embedft.training.tuning.tune import fill_in
@@ -92,7 +93,7 @@ def test_a_value_of_a_section_that_is_off_switches_it_on():
 
 def test_a_head_on_frozen_vectors_has_a_space_of_its_own():
     frozen = config(task="classification")
-    assert fill_in(frozen, rows=100) == frozen, "it knows no learning rate"
+    assert fill_in(frozen, rows=[100]) == frozen, "it knows no learning rate"
     space = default_space(frozen, rows=100)
     assert list(space) == ["head.regularisation", "head.class_weight"]
     check_space(space, frozen)
@@ -100,7 +101,7 @@ def test_a_head_on_frozen_vectors_has_a_space_of_its_own():
 
 def test_by_default_the_settings_around_those_of_the_configuration_are_searched():
     open_ended = RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": {"batch_size": 16}})
-    filled = fill_in(open_ended, rows=56)
+    filled = fill_in(open_ended, rows=[56])
     assert filled.training.learning_rate == pytest.approx(0.08 / 384)
     assert filled.training.epochs == 10, "100 steps of 4 an epoch would be 25, of which 10 are the most"
     space = default_space(filled, rows=56)
@@ -112,4 +113,19 @@ def test_by_default_the_settings_around_those_of_the_configuration_are_searched(
         "training.loss_options.scale": Range(8.0, 50.0, log=True),
     }
     check_space(space, open_ended)
-    assert "training.epochs" not in default_space(fill_in(config(), rows=56), rows=56), "max_steps is set"
+    assert "training.epochs" not in default_space(fill_in(config(), rows=[56]), rows=56), "max_steps is set"
+    more = fill_in(open_ended, rows=[56, 160])
+    assert more.training.epochs == 8, "4 and 10 steps an epoch: 8 epochs make 100 steps"
+
+
+@pytest.mark.parametrize(("side", "rate"), [("adapter", 1e-3), ("tower", 0.08 / 384)])
+def test_where_documents_are_frozen_the_search_begins_at_the_defaults_of_that(side, rate):
+    training = {"freeze": ["documents"], "query_side": side, "batch_size": 8}
+    filled = fill_in(RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": training}), rows=[400])
+    assert filled.training.learning_rate == pytest.approx(rate)
+    assert filled.training.epochs == (10 if side == "adapter" else 2)
+    assert value_of(filled, "training.loss_options.scale") == 50
+    assert default_space(filled, rows=400)["training.loss_options.scale"] == Range(20.0, 120.0, log=True)
+    training["loss_options"] = {"scale": 30.0}
+    named = fill_in(RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": training}), rows=[400])
+    assert named.training.loss_options == {"scale": 30.0}

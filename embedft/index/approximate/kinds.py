@@ -105,7 +105,7 @@ def lists_of(size: int) -> int:
 
 
 def effort_of_building(size: int) -> int:
-    """efConstruction of a graph of ``size`` vectors: FAISS' 40, and 100 from 100,000 vectors on.
+    """EfConstruction of a graph of ``size`` vectors: FAISS' 40, and 100 from 100,000 vectors on.
 
     Embedded sentences, 384 dimensions, with 40, 100 and 200: among 200,000 vectors a query computes 1,190, 940 and 930
     distances at a recall@10 of 0.953, and building took 46, 70 and 146 s on a busy machine; among a million that recall

@@ -13,38 +13,40 @@ if TYPE_CHECKING:
     from embedft.training.losses.registry import Loss
 
 
-def check_name(name: str, losses: Mapping[str, Loss], allowed: Sequence[str]) -> None:
-    """Raise ConfigError if there is no such loss, or it is one of another task."""
+def check_name(name: str, losses: Mapping[str, Loss], allowed: Sequence[str], field: str) -> None:
+    """Raise ConfigError, about ``field.loss``, if there is no such loss, or it is one of another task."""
     if name in allowed and name in losses:
         return
     fitting = f"this task can use {', '.join(allowed)}."
     if name not in losses:
-        raise ConfigError(f"training.loss is {name!r}, which does not exist.", hint=fitting)
+        raise ConfigError(f"{field}.loss is {name!r}, which does not exist.", hint=fitting)
     tasks = [task for task in task_names() if name in get_task(task).losses]
     of_task = f" {name} belongs to the task {' and '.join(tasks)}." if tasks else ""
-    raise ConfigError(f"training.loss is {name!r}, which needs {losses[name].needs}.", hint=fitting + of_task)
+    raise ConfigError(f"{field}.loss is {name!r}, which needs {losses[name].needs}.", hint=fitting + of_task)
 
 
-def check_options(name: str, loss: Loss, options: Mapping[str, float | bool | str]) -> None:
-    """Raise ConfigError if the loss has no such option, or it is not of that type."""
+def check_options(name: str, loss: Loss, options: Mapping[str, float | bool | str], field: str) -> None:
+    """Raise ConfigError, about ``field.loss_options``, if the loss has no such option, or it is not of that type."""
     known = loss.options
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ConfigError(
-            f"training.loss_options has {', '.join(unknown)}.", hint=f"{name} has: {', '.join(known) or 'none'}."
+            f"{field}.loss_options has {', '.join(unknown)}.", hint=f"{name} has: {', '.join(known) or 'none'}."
         )
     for key, value in options.items():
         expected = known[key].fault(value)
         if expected:
-            raise ConfigError(f"training.loss_options.{key} is {value!r}.", hint=f"for {name} use {expected}.")
+            raise ConfigError(f"{field}.loss_options.{key} is {value!r}.", hint=f"for {name} use {expected}.")
 
 
-def check_guide(name: str, loss: Loss, options: Mapping[str, float | bool | str], guide: str | None) -> None:
-    """Raise ConfigError if a guide is missing, of no use, or of the wrong kind."""
+def check_guide(
+    name: str, loss: Loss, options: Mapping[str, float | bool | str], guide: str | None, field: str
+) -> None:
+    """Raise ConfigError if a guide is missing, of no use, or of the wrong kind for ``field.loss``."""
     if guide is None:
         if loss.guided:
             raise ConfigError(
-                f"training.loss is {name!r}, which needs a second encoder.",
+                f"{field}.loss is {name!r}, which needs a second encoder.",
                 hint="name it: training.guide, a folder or a hub name.",
             )
         return
@@ -61,7 +63,7 @@ def check_guide(name: str, loss: Loss, options: Mapping[str, float | bool | str]
         if options.get("in_batch", name == "distil_kl"):
             raise ConfigError(
                 f"training.guide is {guide}, a cross-encoder, which scores the pairs of the training rows alone.",
-                hint="set training.loss_options.in_batch to false.",
+                hint=f"set {field}.loss_options.in_batch to false.",
             )
 
 

@@ -265,6 +265,11 @@ def rows_for(
     return rows_of(needs_of(name, options or {}), rows, loss=name, source=source)
 
 
+def is_guided(name: str | None) -> bool:
+    """Whether there is a loss of that name that needs a guide."""
+    return name is not None and name in LOSSES and LOSSES[name].guided
+
+
 def needs_of(name: str, options: Mapping[str, float | bool | str]) -> Needs:
     """The rows that a loss is trained on with these options."""
     # One's own positive alone is a distribution over one candidate: it teaches nothing.
@@ -281,6 +286,7 @@ def check_loss(
     matryoshka: Sequence[int] = (),
     guide: str | None = None,
     dim: int | None = None,
+    field: str = "training",
 ) -> None:
     """Raise ConfigError if a configuration asks of a loss what it cannot do.
 
@@ -293,11 +299,12 @@ def check_loss(
         matryoshka: numbers of leading dimensions.
         guide: name of the guide, if there is one.
         dim: of the encoder's vectors, once it is known.
+        field: the section of the configuration that names the loss and its options.
     """
-    losschecks.check_name(name, LOSSES, allowed)
+    losschecks.check_name(name, LOSSES, allowed, field)
     loss = LOSSES[name]
-    losschecks.check_options(name, loss, options)
-    losschecks.check_guide(name, loss, options, guide)
+    losschecks.check_options(name, loss, options, field)
+    losschecks.check_guide(name, loss, options, guide, field)
     losschecks.check_dims(name, loss, matryoshka, dim)
     if gradient_cache and not loss.cached:
         able = ", ".join(other for other in allowed if LOSSES[other].cached)

@@ -81,10 +81,6 @@ class VectorLoss(torch.nn.Module):
             return cached_loss(self.model, features, loss_of, weights=list(self.objective.parameters()))
         return loss_of([embed(self.model, column) for column in features])
 
-    def own_weights(self) -> dict[str, torch.nn.Parameter]:
-        """The weights that belong to the loss, not to the encoder: what a checkpoint must hold besides the model."""
-        return dict(self.objective.named_parameters())
-
     def _labels(self, features: list[Features], labels: torch.Tensor) -> list[torch.Tensor]:
         if self.objective.columns is None:
             return [labels]

@@ -12,7 +12,7 @@ from embedft.training.batches import SeededBatchSampler
 from embedft.training.job import Job
 from embedft.training.losses.masks import PairSet, false_negative_mask, text_ids
 from embedft.training.losses.needs import COLUMNS
-from embedft.training.losses.registry import LOSSES
+from embedft.training.losses.registry import LOSSES, needs_of
 from embedft.training.sets import TrainingSet
 
 SHOWN = 300
@@ -22,6 +22,11 @@ SAYS = {
     "labelled texts": (
         "The label of a text says what it belongs to and what not, so no negatives are needed.",
         "Texts of one class stand together in a batch where the loss compares texts (supcon).",
+    ),
+    "pairs with negatives": (
+        "The anchor is compared with its own positive and negatives alone, as the rows list them: training.guide says "
+        "how its similarity shall be shared out among them.",
+        "So negatives are needed, and rows without any are left out. The other rows of the batch play no part.",
     ),
     "triplets": (
         "The anchor must come nearer to its positive than to its own negative.",
@@ -46,12 +51,12 @@ def explain(job: Job) -> dict[str, Any]:
     ``masked_mean`` over the rows.
     """
     part, settings = job.sets[0], job.config.training
-    loss = LOSSES[part.loss]
+    loss, needs = LOSSES[part.loss], needs_of(part.loss, part.options)
     rows = part.rows.take(SeededBatchSampler(part.rows, settings.batch_size, seed=settings.seed).rows_of(0, 0))
-    found: dict[str, Any] = {"loss": part.loss, "formula": loss.formula, "paper": loss.paper, "needs": loss.needs}
-    if loss.needs == "pairs":
+    found: dict[str, Any] = {"loss": part.loss, "formula": loss.formula, "paper": loss.paper, "needs": needs}
+    if needs == "pairs":
         return {**found, **_in_batch(part, rows)}
-    return {**found, "row": _shown(rows, 0, COLUMNS[loss.needs]), "says": list(SAYS.get(loss.needs, ()))}
+    return {**found, "row": _shown(rows, 0, COLUMNS[needs]), "says": list(SAYS[needs])}
 
 
 def _in_batch(part: TrainingSet, rows: pa.Table) -> dict[str, Any]:

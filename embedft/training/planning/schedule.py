@@ -20,7 +20,7 @@ class Schedule:
         accumulation: batches an update.
         eval_every: updates between two evaluations; each comes with a checkpoint, and the last update has one too.
         patience: evaluations without a gain that end it.
-        mixtures: of old and new weights that are judged on dev at the end.
+        mixtures: of old and new weights that are judged on dev at the end, the old ones alone among them.
         setup: seconds to read the data and open the model.
     """
 
@@ -44,7 +44,7 @@ class Schedule:
             accumulation=accumulation,
             eval_every=int(arguments.eval_steps),
             patience=settings.patience,
-            mixtures=0 if settings.anchor is None else len(settings.anchor.shares),
+            mixtures=0 if settings.anchor is None else len({0.0, *settings.anchor.shares}),
             setup=setup,
         )
 

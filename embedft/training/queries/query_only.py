@@ -30,6 +30,7 @@ from embedft.training.prepare import prepare_model
 from embedft.training.processes import is_main, wait
 from embedft.training.queries.adapter import train_adapter
 from embedft.training.queries.stored import Candidates, StoredRanking, StoredVectors
+from embedft.training.trackers import tracked_in
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -47,6 +48,11 @@ DOCUMENT_VECTORS, QUERY_VECTORS = "documents.npy", "queries.npy"
 def is_query_only(config: RunConfig) -> bool:
     """Whether documents are frozen."""
     return DOCUMENTS in config.training.freeze
+
+
+def is_adapter(config: RunConfig) -> bool:
+    """Whether documents are frozen, and all that is trained is a layer behind the query vectors."""
+    return is_query_only(config) and config.training.query_side == "adapter"
 
 
 def check_query_only(config: RunConfig) -> None:
@@ -108,7 +114,7 @@ def fit_queries(job: Job) -> None:
         stored.rows.num_rows, len(stored.training_documents.ids), job.task.size(stored.dev, "dev"), job.metric,
         base_value,
     )  # fmt: skip
-    if job.config.training.query_side == "adapter":
+    if is_adapter(job.config):
         if is_main():
             _keep(job, *_adapter(job, stored, dev_queries, base_value), base_value)
     else:
@@ -237,7 +243,10 @@ def _tower(job: Job, stored: Frozen, base_value: float) -> tuple[int, float, Sen
 
     steps = total_steps(job)
     checkpoint = newest_checkpoint(stored.folder)
-    with progress("training", steps, "steps", enabled=job.show_progress) as advance:
+    with (
+        tracked_in(job.directory.path / "trackers", settings.report_to),
+        progress("training", steps, "steps", enabled=job.show_progress) as advance,
+    ):
         trainer = make_trainer(replace(job, base=tower), steps, score, advance)
         objective = StoredRanking(stored.candidates, scale=stored.scale)
         trainer.loss = VectorLoss(objective, modules, dims=[job.base.truncate_dim])

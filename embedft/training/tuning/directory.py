@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from embedft.artifacts import require_free, write_json
+from embedft.artifacts import make_directory, remove_made, require_free, write_json
 from embedft.config import filled
 from embedft.errors import ArtifactError, ConfigError
 from embedft.training.rundir import environment
@@ -47,8 +47,7 @@ class TuneDirectory:
 
         if self.path.exists() and not self.path.is_dir():
             raise ArtifactError(f"{self.path}: is a file; a study is a directory.", hint="name another path.")
-        existed = self.path.exists()
-        self.path.mkdir(parents=True, exist_ok=True)
+        made = make_directory(self.path)
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
@@ -61,8 +60,7 @@ class TuneDirectory:
         finally:
             if not self.record.exists():
                 (self.path / LOCK).unlink(missing_ok=True)
-                if not existed:
-                    shutil.rmtree(self.path, ignore_errors=True)
+                remove_made(made)
             lock.release()
 
     def require_startable(self, *, force: bool) -> None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from embedft.config import RunConfig, fields, parse_setting, read_yaml, validate_config
+from embedft.config import RunConfig, fields, lay, parse_setting, read_yaml, validate_config
 from embedft.errors import ConfigError
 from embedft.tasks import get_task
 from embedft.training.losses.registry import LOSSES
@@ -252,13 +252,7 @@ def with_values(config: RunConfig, values: Mapping[str, Any], *, source: str) ->
     """
     laid = config.model_dump(mode="json")
     for name, value in values.items():
-        *sections, last = name.split(".")
-        inner = laid
-        for section in sections:
-            if inner.get(section) is None:
-                inner[section] = {}
-            inner = inner[section]
-        inner[last] = value
+        lay(laid, name, value)
     return validate_config(laid, source=source)
 
 

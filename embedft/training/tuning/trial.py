@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from embedft.artifacts import write_bytes
-from embedft.config import RunConfig
+from embedft.config import RunConfig, filled
+from embedft.errors import ConfigError
 from embedft.training.rundir import RunDirectory, number
 from embedft.training.tuning.study import State
 
@@ -100,9 +101,11 @@ def begun(run: RunDirectory, config: RunConfig) -> str | None:
     """How far a run with these very settings has come in its directory: None, "training", or "finished"."""
     try:
         record = json.loads(run.run_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        # A run of an earlier embedft lacks the fields that were added since: for it they stand at their defaults.
+        began = filled(record["config"], source=str(run.run_file))
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
-    if not isinstance(record, dict) or record.get("config") != config.model_dump(mode="json"):
+    if began != config.model_dump(mode="json"):
         return None
     return "finished" if record.get("status") == "finished" else "training"
 

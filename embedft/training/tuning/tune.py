@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,13 @@ from embedft.artifacts import disk_errors
 from embedft.config import RunConfig
 from embedft.errors import ArtifactError, ConfigError, DiskFullError
 from embedft.tasks import get_task
-from embedft.training.fit import FEWEST_STEPS, LEARNING_RATE_TIMES_HIDDEN, MOST_EPOCHS
+from embedft.training.fit import LEARNING_RATE_TIMES_HIDDEN, updates_an_epoch, usual_epochs
 from embedft.training.job import open_base
+from embedft.training.queries import adapter
+from embedft.training.queries.query_only import SCALE, is_adapter, is_query_only
+from embedft.training.run import check
 from embedft.training.rundir import RunDirectory
-from embedft.training.sets import FROZEN, loss_name
+from embedft.training.sets import FROZEN, further_sets, loss_name, own_set
 from embedft.training.tuning.directory import TuneDirectory
 from embedft.training.tuning.space import (
     Choice,
@@ -137,57 +139,64 @@ def tune(
             _check_resumable(directory, config, space, seed, pruning)
         else:
             directory.require_startable(force=force)
-            directory.start(_settings(config, space, seed or 0, pruning is not False))
+            directory.start(begun_with(config, space, seed or 0, pruning is not False))
         study = _Study(directory, config, trials, timeout, keep_models, show_progress, on_trial)
         return study.run()
 
 
-def _settings(config: RunConfig, space: Space | None, seed: int, pruning: bool) -> dict[str, Any]:
+def begun_with(config: RunConfig, space: Space | None, seed: int, pruning: bool) -> dict[str, Any]:
     """What a study begins with; space, data and model are looked at here, before anything is written."""
+    check(config)
     if space is not None:
         check_space(space, config)
-    files, rows = _data(config)
+    task = get_task(config.task)
+    read = task.read(config.data)
+    data = task.prepare(read, config.data, config.training.seed).data
+    sets = [own_set(config, task, data), *further_sets(config, data)]
+    rows = [part.rows.num_rows for part in sets]
     filled = fill_in(config, rows)
     if space is None:
-        space = default_space(filled, rows)
+        space = default_space(filled, rows[0])
         check_space(space, config)
     return {
         "config": config.model_dump(mode="json"),
         "space": space_dict(space),
         "seed": seed,
         "pruning": pruning,
-        "data": files,
+        "data": dict(read.files),
         "first": {name: _within(space[name], value_of(filled, name)) for name in space},
     }
 
 
-def _data(config: RunConfig) -> tuple[dict[str, str], int]:
-    """The SHA-256 of each file of the data, and how many rows there are to train on."""
-    task = get_task(config.task)
-    data = task.read(config.data)
-    return dict(data.files), task.training_rows(data).num_rows
+def fill_in(config: RunConfig, rows: Sequence[int]) -> RunConfig:
+    """``config`` with the values that training would choose of what is searched by default, where it names none.
 
-
-def fill_in(config: RunConfig, rows: int) -> RunConfig:
-    """``config`` with the learning rate and the epochs that training would choose, where it names none.
+    Learning rate and epochs; the scale of the loss where documents are frozen, which has another default there.
 
     Args:
         config: the settings.
-        rows: how many there are to train on, those that may be held out for dev included.
+        rows: how many there are to train on, of the task's own set and of each of ``data.also``.
     """
-    training, values = config.training, {}
+    training = config.training
+    values: dict[str, Any] = {}
     if loss_name(config, get_task(config.task)) == FROZEN:
         return config
+    if is_query_only(config) and "scale" not in training.loss_options:
+        values["training.loss_options.scale"] = SCALE
     if training.learning_rate is None:
-        # Opened to be looked at: what it took of a GPU would be missing from the trials.
-        lightly = config.model.model_copy(update={"device": "cpu", "precision": "float32"})
-        base = open_base(config.model_copy(update={"model": lightly}))
-        hidden = int(base.sentence_transformer[0].config.hidden_size)
-        values["training.learning_rate"] = LEARNING_RATE_TIMES_HIDDEN / hidden
+        values["training.learning_rate"] = adapter.LEARNING_RATE if is_adapter(config) else _peak_rate(config)
     if training.epochs is None and training.max_steps is None:
-        steps = math.ceil(rows / (training.batch_size * training.gradient_accumulation))
-        values["training.epochs"] = min(max(1, math.ceil(FEWEST_STEPS / steps)), MOST_EPOCHS)
+        usual = usual_epochs(updates_an_epoch(training, rows))
+        values["training.epochs"] = adapter.EPOCHS if is_adapter(config) else usual
     return with_values(config, values, source="the configuration")
+
+
+def _peak_rate(config: RunConfig) -> float:
+    """The learning rate that training chooses for the size of the encoder."""
+    # Opened to be looked at: what it took of a GPU would be missing from the trials.
+    lightly = config.model.model_copy(update={"device": "cpu", "precision": "float32"})
+    base = open_base(config.model_copy(update={"model": lightly}))
+    return LEARNING_RATE_TIMES_HIDDEN / int(base.query_side.sentence_transformer[0].config.hidden_size)
 
 
 def _within(parameter: Range | Choice, value: Any) -> Any:
@@ -208,7 +217,7 @@ def _check_resumable(
         "pruning": stored["pruning"] if pruning is None else pruning,
     }
     directory.check_settings(given)
-    directory.check_data(_data(config)[0])
+    directory.check_data(get_task(config.task).read(config.data).files)
 
 
 class _Study:
