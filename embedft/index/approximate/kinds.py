@@ -18,7 +18,7 @@ multiples grow with their number. The encoder was not trained to be truncated.
 
 Tried and left out: PQ of two dimensions a part (slower at each recall than of four), RaBitQ of four bits (slower than
 one bit with more candidates), RaBitQ fast-scan (its set-up for each list costs more than it saves), HNSW over bits (of
-320 bytes), a larger efConstruction (100 and 200 build two and four times as long and gain nothing among so few vectors).
+320 bytes), a larger efConstruction (100 and 200 build two and four times as long and gain nothing for so few vectors).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def lists_of(size: int) -> int:
 
 
 def effort_of_building(size: int) -> int:
-    """EfConstruction of a graph of ``size`` vectors: FAISS' 40, and 100 from 100,000 vectors on.
+    """HNSW's efConstruction for a graph of ``size`` vectors: FAISS' 40, and 100 from 100,000 vectors on.
 
     Embedded sentences, 384 dimensions, with 40, 100 and 200: among 200,000 vectors a query computes 1,190, 940 and 930
     distances at a recall@10 of 0.953, and building took 46, 70 and 146 s on a busy machine; among a million that recall
