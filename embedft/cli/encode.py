@@ -74,4 +74,4 @@ def encode(
             }
         )
         return
-    console().print(f"{output}: {rows} vectors of {encoder.dim} dimensions", markup=False)
+    console().print(f"{output}: {rows} vectors of {encoder.dim} dimensions", markup=False, soft_wrap=True)

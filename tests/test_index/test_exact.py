@@ -141,6 +141,8 @@ def test_a_search_that_may_not_use_all_threads_does_not_round(monkeypatch):
     try:
         torch.set_num_threads(2)
         faiss.omp_set_num_threads(1)
+        if torch.get_num_threads() == 1:
+            pytest.skip("torch and FAISS have one OpenMP here, so what FAISS may use torch may")
         assert exact_search(vectors[: exact.ROUNDED_QUERIES], vectors, 1)[1].shape == (exact.ROUNDED_QUERIES, 1)
         faiss.omp_set_num_threads(2)
         with pytest.raises(TypeError):
