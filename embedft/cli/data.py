@@ -289,7 +289,8 @@ def _print(report: Report) -> None:
 
     out = console()
     scale = f", scores on {report.scale}" if report.scale else ""
-    out.print(f"{report.path}: {report.kind}, {report.rows:,} rows, {report.bad:,} bad{scale}", markup=False, soft_wrap=True)
+    found = f"{report.path}: {report.kind}, {report.rows:,} rows, {report.bad:,} bad{scale}"
+    out.print(found, markup=False, soft_wrap=True)
     splits = Table("split", "column")
     for heading in ("texts", "median", "95 %", "longest", "cut"):
         splits.add_column(heading, justify="right")
