@@ -1,7 +1,7 @@
 """Approximate indexes at recall@10 of 0.95: embedft against FAISS by hand, usearch, hnswlib and LanceDB.
 
     python benchmarks/index.py [--n 200000] [--vectors FILE.npy --queries FILE.npy] [--rounds 5] [--threads 2]
-        [--systems NAME ...] [--lancedb PYTHON] [--dry]
+        [--systems NAME ...] [--suffix TEXT] [--lancedb PYTHON] [--dry]
     python benchmarks/index.py --repeat 20 --n 10000 [--kinds hnsw-fp16 ivf-sq8] [--dry]
 
 Half of the queries tune: each system is swept over its own dials, and the fastest point whose recall on them reaches
@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="NAME")
+    parser.add_argument("--suffix", default="", help="of the result's name, for a run of some systems: -graphs")
     parser.add_argument("--lancedb", help="Python of an environment that has lancedb, pyarrow and numpy")
     parser.add_argument("--repeat", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", default=["hnsw-fp16", "ivf-sq8"])
@@ -233,7 +234,7 @@ def main() -> None:
     if options.repeat:
         name, table = f"index-repeat-{options.n}", repeat(options, drawn)
     else:
-        name, table = f"index-{options.n}", {}
+        name, table = f"index-{options.n}{options.suffix}", {}
         with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
             write_inputs(Path(scratch), *drawn(QUERIES, 0))
             for system in options.systems:

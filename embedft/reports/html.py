@@ -60,6 +60,11 @@ def own_text(value: Any, *, name: str = "bdi", **attributes: Any) -> Html:
     return element(name, str(value), dir="auto", **attributes)
 
 
+def breakable(text: str) -> Html:
+    """Escaped text whose lines may end after an underscore: names of classes are long, and columns narrow."""
+    return Html(told(text).replace("_", "_<wbr>"))
+
+
 def _child(child: Any) -> str:
     if child is None:
         return ""

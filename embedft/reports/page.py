@@ -12,7 +12,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from embedft.reports.html import Html, element, join, shortened, told
+from embedft.reports.html import Html, breakable, element, join, shortened, told
 
 PAGE_BEGIN = '<!doctype html>\n<html lang="en"><head><meta name="generator" content="embedft">'
 WIDTH, HEIGHT, FOOT = 340, 130, 18
@@ -160,7 +160,8 @@ def table(
         kinds = [value.kind, "number" if numeric[place] else "example" if head[place] == "examples" else ""]
         key = value.value if value.value is not None and str(value.value) != str(value.shown) else None
         direction = None if numeric[place] or isinstance(value.shown, Html) else "auto"
-        return element("td", value.shown, class_=" ".join(filter(None, kinds)) or None, data_v=key, dir=direction)
+        shown = value.shown if isinstance(value.shown, Html) else breakable(str(value.shown))
+        return element("td", shown, class_=" ".join(filter(None, kinds)) or None, data_v=key, dir=direction)
 
     def heading(place: int, name: str) -> Html:
         return element("th", name, scope="col", class_="number" if numeric[place] else None)

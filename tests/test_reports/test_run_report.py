@@ -22,6 +22,7 @@ from embedft.reports.heat import heat
 from embedft.reports.html import Html, element
 from embedft.reports.page import Cell, json_block, table
 from embedft.reports.run import read_run_record, run_page, write_report
+from embedft.reports.run.geometry import geometry
 from embedft.reports.run.rows import MOST, read_rows
 
 SECTIONS = ["comparison", "forgetting", "training", "one-by-one", "errors", "slices", "stress", "ladder", "geometry",
@@ -37,7 +38,7 @@ LIMIT = 5_000_000
 class Reader(html.parser.HTMLParser):
     """Elements of a page in order, the texts of its scripts, and whether every element is closed."""
 
-    VOID = frozenset({"meta", "input", "br", "hr", "img", "link"})
+    VOID = frozenset({"meta", "input", "br", "hr", "img", "link", "wbr"})
 
     def __init__(self):
         super().__init__()
@@ -266,6 +267,19 @@ def test_a_metric_without_wins_of_its_own_shows_none(tmp_path):
     rows = table.split("<tr")[2:]
     won = [re.sub("<[^>]+>", "", row.rpartition("<td")[2].partition(">")[2]).strip() for row in rows]
     assert [bool(re.fullmatch(r"\d+/\d+/\d+", cell)) for cell in won] == [True, False, True], won
+
+
+def test_long_names_may_break_after_an_underscore_and_stay_whole_as_text():
+    cell = table(("label",), [("lost_or_<stolen>",)]).partition("<tbody>")[2]
+    assert "lost_<wbr>or_<wbr>&lt;stolen&gt;" in cell
+
+
+def test_the_rest_of_the_groups_on_a_map_is_named_once_and_last():
+    groups = ["(others)"] * 50 + [f"group_{number}" for number in range(9) for _ in range(9 - number)]
+    points = [{"x": place % 7, "y": place % 5, "group": group, "text": "a"} for place, group in enumerate(groups)]
+    page = "".join(geometry({"map": {"method": "pca", "points": points}}))
+    named = re.findall(r"<li>.*?<span>(.*?)</span></li>", page)
+    assert named == [*(f"group_<wbr>{number}" for number in range(7)), "(others)"]
 
 
 def test_a_metric_that_is_no_number_is_a_dash(tmp_path):

@@ -13,6 +13,8 @@
     found.append(...children);
     return found;
   };
+  // Lines may end after an underscore: names of classes are long, and columns narrow.
+  const breakable = (text) => text.split(/(?<=_)/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
   const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
   const holds = (text, words) => words.every((word) => text.includes(word));
   const collator = new Intl.Collator(undefined, { numeric: true });
@@ -149,7 +151,7 @@
       const start = state.page * SHOWN;
       const body = table.tBodies[0] || table.createTBody();
       body.replaceChildren(...found.slice(start, start + SHOWN).map((row) => make("tr", {},
-        ...data.texts.map((column) => make("td", column.name === "id" ? { dir: "auto", class: "id" } : { dir: "auto" }, column.values[row])),
+        ...data.texts.map((column) => make("td", column.name === "id" ? { dir: "auto", class: "id" } : { dir: "auto" }, ...breakable(column.values[row]))),
         ...state.view.columns.map((column) => {
           const value = column.values[row];
           const kind = column.name === "difference" && value ? (value > 0 ? " better" : " worse") : "";

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from embedft.evaluation.geometry.projection import OTHERS
 from embedft.reports.cloud import Cloud, Dot, cloud
-from embedft.reports.html import Html, element, shortened
+from embedft.reports.html import Html, breakable, element, shortened
 from embedft.reports.page import Cell, folded, paragraph, table
 from embedft.reports.run.figures import between, is_number, score
 
@@ -86,10 +87,13 @@ def _map(found: dict[str, Any]) -> Iterator[str]:
         Cloud(title="Map", axes=False),
     )  # fmt: skip
     if len(groups) > 1:
-        named = [*list(groups)[:COLOURED], *(["others"] if len(groups) > COLOURED else [])]
+        named = [*list(groups)[:COLOURED], *([OTHERS] if len(groups) > COLOURED else [])]
         yield element(
             "ul",
-            [element("li", element("span", class_=f"swatch series-{place}"), name) for place, name in enumerate(named)],
+            [
+                element("li", element("span", class_=f"swatch series-{place}"), element("span", breakable(name)))
+                for place, name in enumerate(named)
+            ],
             class_="legend",
             aria_label="colours of the map",
         )
@@ -104,10 +108,10 @@ def _map(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _groups(points: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Group -> number of its colour, by frequency; those after `COLOURED` share one."""
+    """Group -> number of its colour, by frequency; those after `COLOURED`, and those that had none, share one."""
     counts: dict[str, int] = {}
     for point in points:
         group = str(point.get("group"))
         counts[group] = counts.get(group, 0) + 1
-    order = sorted(counts, key=lambda group: -counts[group])
+    order = sorted(counts, key=lambda group: (group == OTHERS, -counts[group]))
     return {group: min(place, COLOURED) for place, group in enumerate(order)}

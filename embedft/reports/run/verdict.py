@@ -120,7 +120,7 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str, str]]:
     if compared is not None:
         if has_own_wins(record.metric, compared.get("tests") or {}):
             counts = [int(compared.get(name) or 0) for name in ("wins", "losses", "ties")]
-            told = " / ".join(f"{count:,}" for count in counts)
+            told = "/".join(f"{count:,}" for count in counts)
             yield "won / lost / same", told, f"{record.unit}, by {record.metric}"
         if is_number(compared.get("detectable")):
             yield "could be seen", score(compared["detectable"]), "with 80 % power"
