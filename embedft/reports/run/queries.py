@@ -55,7 +55,7 @@ def _figures(rows: Rows, view: View) -> Iterator[Html]:
         )
         yield cloud(
             _dots(before, after, view.gains),
-            f"how sure each answer was: above 0 a right one, below 0 a wrong one; top left is right {own} alone",
+            f"how sure each answer was: above 0 a right one, below 0 a wrong one; top left {own} alone is right",
             Cloud(title=f"Sureness, {other} and {own}", names=rows.sides, diagonal=True),
         )
     elif other in columns:
