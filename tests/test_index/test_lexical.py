@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -235,6 +236,12 @@ def test_words_stand_where_their_spans_say(text):
     assert [text[start:end] for start, end in found] == surfaces(text)
     assert all(0 <= start < end <= len(text) for start, end in found)
     assert found == sorted(found)
+
+
+def test_every_letter_is_folded_wholly():
+    letters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    assert [letter for letter in letters if fold(fold(letter)) != fold(letter)] == []
+    assert fold("\N{PARENTHESIZED LATIN CAPITAL LETTER A}\N{MODIFIER LETTER CAPITAL B}") == "(a)b"
 
 
 @settings(max_examples=200, deadline=None)

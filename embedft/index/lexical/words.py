@@ -121,7 +121,8 @@ def fold(word: str) -> str:
     if word.isascii():
         return word.lower()
     first, last = ACCENTS
-    apart = unicodedata.normalize("NFKD", word.casefold())
+    # Compatibility forms of capital letters (🄐, ᴬ) have no case before they are taken apart.
+    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", word.casefold()).casefold())
     return unicodedata.normalize("NFKC", "".join(letter for letter in apart if not first <= letter <= last))
 
 
