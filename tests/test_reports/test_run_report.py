@@ -14,6 +14,7 @@ import pytest
 import report_cases
 from report_cases import NASTY
 
+from embedft.config import RunConfig
 from embedft.errors import ArtifactError
 from embedft.reports import PAGE_BEGIN
 from embedft.reports.course import running_mean, thinned
@@ -23,6 +24,7 @@ from embedft.reports.html import Html, element
 from embedft.reports.page import Cell, json_block, table
 from embedft.reports.run import read_run_record, run_page, write_report
 from embedft.reports.run.geometry import geometry
+from embedft.reports.run.reproduce import own_settings
 from embedft.reports.run.rows import MOST, read_rows
 
 SECTIONS = ["comparison", "forgetting", "training", "one-by-one", "errors", "slices", "stress", "ladder", "geometry",
@@ -267,6 +269,14 @@ def test_a_metric_without_wins_of_its_own_shows_none(tmp_path):
     rows = table.split("<tr")[2:]
     won = [re.sub("<[^>]+>", "", row.rpartition("<td")[2].partition(">")[2]).strip() for row in rows]
     assert [bool(re.fullmatch(r"\d+/\d+/\d+", cell)) for cell in won] == [True, False, True], won
+
+
+def test_a_section_that_is_on_with_its_defaults_is_among_the_settings():
+    given = {"data": {"path": "D"}, "training": {"hard_negatives": {}, "max_steps": 5}}
+    config = RunConfig.model_validate(given).model_dump(mode="json")
+    own = [("data.path", "D"), ("training.hard_negatives", "with its defaults"), ("training.max_steps", "5")]
+    assert own_settings(config) == own
+    assert ("training.max_steps", "5") in own_settings(config | {"of_tomorrow": 1})
 
 
 def test_long_names_may_break_after_an_underscore_and_stay_whole_as_text():

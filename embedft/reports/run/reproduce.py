@@ -27,9 +27,12 @@ def configuration(record: RunRecord) -> Iterator[str]:
 
 
 def own_settings(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """(dotted name, value) of the fields that differ from their defaults."""
-    defaults = _defaults()
-    return [(name, _shown(value)) for name, value in _dotted(config) if value != defaults.get(name)]
+    """(dotted name, value) of the fields that differ from their defaults; a section may be there with its own alone."""
+    own = _own(config)
+    if own is None:
+        defaults = _defaults()
+        return [(name, _shown(value)) for name, value in _dotted(config) if value != defaults.get(name)]
+    return [(name, "with its defaults" if value == {} else _shown(value)) for name, value in _dotted(own)]
 
 
 def dotted_settings(config: dict[str, Any]) -> list[tuple[str, str]]:
@@ -86,14 +89,16 @@ def as_yaml(config: dict[str, Any]) -> str:
     """The settings that differ from their defaults, as a configuration file."""
     import yaml
 
+    own = _own(config)
+    return str(yaml.safe_dump(config if own is None else own, sort_keys=False, allow_unicode=True))
+
+
+def _own(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings that differ from their defaults; None of another version, with other fields."""
     try:
-        known = RunConfig.model_validate(config)
+        return RunConfig.model_validate(config).model_dump(mode="json", exclude_defaults=True)
     except ValueError:
-        # Of another version, with other fields: as it was written.
-        return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    return str(
-        yaml.safe_dump(known.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
-    )
+        return None
 
 
 def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
