@@ -70,7 +70,7 @@ def write_json(path: Path, value: Any, *, strict: bool = False) -> None:
         path: the file.
         value: what to write.
         strict: refuse NaN and infinities by a ValueError: JSON does not know them, and others than Python read the
-            file. Settings may hold an infinity (``training.max_grad_norm: .inf``, a head's threshold).
+            file. A head's threshold may be infinite.
     """
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=not strict) + "\n").encode())
 
@@ -92,8 +92,13 @@ def remove_made(made: Sequence[Path]) -> None:
     """Take back what `make_directory` made: the lowest with all that it holds, those above it if they are empty."""
     for folder in made[:1]:
         shutil.rmtree(folder, ignore_errors=True)
+    remove_empty(made[1:])
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that lie in each other, the lowest first, as far up as they are empty."""
     with suppress(OSError):
-        for folder in made[1:]:
+        for folder in folders:
             folder.rmdir()
 
 
@@ -124,7 +129,7 @@ def atomic_directory(
     """Yield an empty staging directory that becomes ``target`` when the block ends without an error.
 
     Args:
-        target: the directory to create.
+        target: the directory to create; where it is a link, what it leads to is created, and the link stays.
         force: replace an existing ``target``. The old one is moved aside first and removed last, so that a kill in
             between loses neither: the next writer moves it back.
         ours: says whether an existing directory is one that embedft wrote; others are never replaced.
@@ -133,7 +138,7 @@ def atomic_directory(
         ArtifactError: ``target`` exists and may not be replaced.
         DiskFullError: the disk ran full; ``target`` is as it was.
     """
-    target = target.absolute()
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     _recover(target)
     require_free(target, force=force, ours=ours)
@@ -147,20 +152,25 @@ def atomic_directory(
             # Another writer may have been faster.
             require_free(target, force=force, ours=ours)
             if target.exists():
-                aside = target.with_name(f".{target.name}.{token}.old")
-                target.rename(aside)
-                try:
-                    staged.rename(target)
-                except BaseException:
-                    aside.rename(target)
-                    raise
-                shutil.rmtree(aside)
+                _replace(target, staged, aside=target.with_name(f".{target.name}.{token}.old"))
             else:
                 staged.rename(target)
             sync_directory(target.parent)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _replace(target: Path, staged: Path, aside: Path) -> None:
+    """Put ``staged`` in the place of ``target``; moved aside, the old directory is locked: its writer lives."""
+    with _held(target):
+        target.rename(aside)
+        try:
+            staged.rename(target)
+        except BaseException:
+            aside.rename(target)
+            raise
+        shutil.rmtree(aside)
 
 
 def require_free(target: Path, *, force: bool = False, ours: Callable[[Path], bool] | None = None) -> None:
@@ -213,32 +223,41 @@ def _recover(target: Path) -> None:
         left = re.fullmatch(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.(old|tmp)", entry.name)
         if left is None:
             continue
-        if left[1] == "old" and not target.exists():
-            entry.rename(target)
-            continue
-        with _held(entry) as free:
-            if free:
+        # Its writer may end meanwhile.
+        with suppress(FileNotFoundError), _held(entry) as free:
+            if free and left[1] == "old" and not target.exists():
+                entry.rename(target)
+            elif free:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager
 def _held(directory: Path) -> Iterator[bool]:
     """Lock a directory, as long as its writer lives; whether nobody else has it, also where it cannot be locked."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if os.name == "nt":  # opens no directory
         yield True
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = True
-    except OSError as error:  # some network file systems have no locks
-        free = error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    try:
-        yield free
+        yield locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def locked(descriptor: int) -> bool:
+    """Lock an open file or directory until it is closed; False if somebody else has it locked.
+
+    Where nothing can be locked, on Windows and some network file systems, nobody else has.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def is_disk_full(error: BaseException | None, path: Path) -> bool:
@@ -262,14 +281,20 @@ def _free_bytes(path: Path) -> int:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn any library's report of a full disk into one DiskFullError that names ``path``."""
+def disk_errors(path: Path, *, resumable: bool = False) -> Iterator[None]:
+    """Turn any library's report of a full disk into one DiskFullError that names ``path``.
+
+    Args:
+        path: what is written.
+        resumable: what is complete of it stays, to be gone on with.
+    """
     try:
         yield
     except Exception as error:
         if not isinstance(error, DiskFullError) and is_disk_full(error, path):
-            raise DiskFullError(
-                f"{path}: the disk ran full while this was written; nothing half-written was kept.",
-                hint="free some space or name a path on another disk, then run the command again.",
-            ) from error
+            kept = "what was done before is kept" if resumable else "nothing half-written was kept"
+            hint = "free some space, then run the command again; where it has --resume, add that."
+            if not resumable:
+                hint = "free some space or name a path on another disk, then run the command again."
+            raise DiskFullError(f"{path}: the disk ran full while this was written; {kept}.", hint=hint) from error
         raise

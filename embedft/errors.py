@@ -43,7 +43,7 @@ class WrongModelError(ArtifactError):
 
 
 class DiskFullError(EmbedftError):
-    """The disk ran full while something was written; nothing half-written is left in place."""
+    """The disk ran full while something was written; nothing half-written stands in its place."""
 
 
 class EndpointError(EmbedftError):

@@ -20,22 +20,23 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: float | None, unit: str, *, enabled: bool = True) -> Iterator[Advance]:
+def progress(label: str, total: float | None, unit: str, *, done: float = 0, enabled: bool = True) -> Iterator[Advance]:
     """Yield a function that advances the progress of ``label``.
 
     Args:
         label: what is being done, shown in front.
         total: the amount of work in ``unit``; ``None`` if it is not known beforehand.
         unit: what is counted, in the plural ("texts", "steps").
+        done: the amount that was there before it began, which has no part in the rate.
         enabled: False yields a function that does nothing.
     """
     if not enabled:
         yield _advance_nothing
     elif sys.stderr.isatty():
-        with _bar(label, total, unit) as advance:
+        with _bar(label, total, unit, done) as advance:
             yield advance
     else:
-        yield _Lines(label, total, unit)
+        yield _Lines(label, total, unit, done)
 
 
 def _advance_nothing(_amount: float = 1, /, *, total: float | None = None) -> None:
@@ -43,7 +44,7 @@ def _advance_nothing(_amount: float = 1, /, *, total: float | None = None) -> No
 
 
 @contextmanager
-def _bar(label: str, total: float | None, unit: str) -> Iterator[Advance]:
+def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -60,7 +61,7 @@ def _bar(label: str, total: float | None, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total, completed=int(done))
 
         def advance(amount: float = 1, /, *, total: float | None = None) -> None:
             if total is not None:
@@ -71,9 +72,9 @@ def _bar(label: str, total: float | None, unit: str) -> Iterator[Advance]:
 
 
 class _Lines:
-    def __init__(self, label: str, total: float | None, unit: str) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0.0
+        self.done = self.before = done
         self.start = self.last = time.monotonic()
 
     def __call__(self, amount: float = 1, /, *, total: float | None = None) -> None:
@@ -83,7 +84,7 @@ class _Lines:
         if now - self.last < LOG_EVERY_SECONDS:
             return
         self.last = now
-        rate = self.done / (now - self.start)
+        rate = (self.done - self.before) / (now - self.start)
         line = f"{self.label}: {self.done:,.0f}"
         if self.total:
             left = max(self.total - self.done, 0) / rate if rate else float("inf")

@@ -116,7 +116,7 @@ def build(report, both, path, texts, window):
     from embedft.index import Index
 
     read, append = module.read_windows, VectorFile.append
-    module.read_windows = lambda texts: read(texts, window)
+    module.read_windows = lambda texts, **limits: read(texts, window, **limits)
 
     def told(file, texts, vectors):
         append(file, texts, vectors)

@@ -79,6 +79,38 @@ def test_a_second_writer_neither_disturbs_the_first_nor_takes_its_place(tmp_path
     assert entries(tmp_path) == {"out"}
 
 
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "link").symlink_to("disk/out")
+    (tmp_path / "disk").mkdir()
+    for text in ("old", "new"):
+        with atomic_directory(tmp_path / "link", force=True) as staged:
+            (staged / "a").write_text(text)
+        assert (tmp_path / "disk" / "out" / "a").read_text() == text
+    assert (tmp_path / "link").is_symlink()
+    assert entries(tmp_path) == {"link", "disk"}
+    assert entries(tmp_path / "disk") == {"out"}
+
+
+def test_what_a_living_writer_moved_aside_is_left_to_it(tmp_path, monkeypatch):
+    """Another writer looks for remains between the two renames."""
+    with atomic_directory(tmp_path / "out") as staged:
+        (staged / "a").write_text("old")
+    rename = Path.rename
+
+    def renamed(path, target):
+        moved = rename(path, target)
+        if target.name.endswith(".old"):
+            with pytest.raises(RuntimeError), atomic_directory(tmp_path / "out"):
+                raise RuntimeError
+        return moved
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    with atomic_directory(tmp_path / "out", force=True) as staged:
+        (staged / "a").write_text("new")
+    assert (tmp_path / "out" / "a").read_text() == "new"
+    assert entries(tmp_path) == {"out"}
+
+
 def test_write_bytes_replaces_and_leaves_no_rest(tmp_path):
     write_bytes(tmp_path / "f", b"1")
     write_bytes(tmp_path / "f", b"2")
@@ -92,8 +124,12 @@ def test_a_full_disk_is_known_in_the_words_of_every_library(tmp_path):
         Exception("Error while serializing: I/O error: No space left on device (os error 28)"), tmp_path
     )
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"), tmp_path)
-    with pytest.raises(DiskFullError, match="ran full"), disk_errors(tmp_path):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    for how, told in (({}, "nothing half-written was kept"), ({"resumable": True}, "what was done before is kept")):
+        with (
+            pytest.raises(DiskFullError, match=f"ran full while this was written; {told}"),
+            disk_errors(tmp_path, **how),
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_recovery_touches_its_own_target_alone(tmp_path):

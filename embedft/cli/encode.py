@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from embedft.cli.options import force_option, json_option, precision_option
+
+
+class _Texts:
+    """The texts of a file, and how many they are: it is read once for that alone, which is little beside the model."""
+
+    def __init__(self, path: Path, column: str) -> None:
+        self.path, self.column = path, column
+
+    def __iter__(self) -> Iterator[str]:
+        from embedft.data import stream_texts
+
+        return stream_texts(self.path, self.column)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @click.command()
@@ -54,7 +70,7 @@ def encode(
     encoder = encoder.query_side if role == "query" else encoder
     encoder.encode_to(
         output,
-        stream_texts(texts, column),
+        _Texts(texts, column) if texts.is_file() else stream_texts(texts, column),
         prompt=encoder.prompts[role],
         resume=resume,
         force=force,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sized
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
@@ -31,10 +32,10 @@ from embedft.encoder.folder import (
     write_folder,
 )
 from embedft.encoder.forward import Forward
-from embedft.encoder.parts import Parts, parts_of
+from embedft.encoder.parts import DOCUMENT_PROMPTS, Parts, parts_of
 from embedft.encoder.precision import Precision, resolve_precision
 from embedft.encoder.routes import joined, models_of, sides_of
-from embedft.encoder.stream import Deduplicated, read_windows, tokenized_ahead
+from embedft.encoder.stream import WINDOW_CHARACTERS, WINDOW_WORK, Deduplicated, read_windows, tokenized_ahead
 from embedft.encoder.tokens import Tokenized
 from embedft.encoder.vectorfile import VectorFile
 from embedft.errors import ConfigError, ModelError
@@ -63,7 +64,8 @@ class Encoder:
         dim: length of a vector.
         dtype: the torch type that the transformer computes in; vectors are fp32 whatever it is.
         device: where it computes.
-        truncated: how many texts were cut at ``max_length`` since it was loaded.
+        truncated: how many texts were cut at ``max_length`` since it was loaded; equal ones of one `encode` count once,
+            those of a resumed file count from its beginning.
     """
 
     def __init__(
@@ -108,6 +110,12 @@ class Encoder:
         self._query_side: Encoder | None = None
         # The encoder whose transformer this one runs, where it is the query side of it and they have the same.
         self._transformer_of: Encoder | None = None
+        for key, prompt in self.prompts.items():
+            if prompt and self.count_tokens([""], prompt)[0] >= max_length:
+                raise ConfigError(
+                    f"max_length is {max_length} tokens, and the prompt {key!r} leaves none of them for a text.",
+                    hint="use more tokens, or a shorter prompt.",
+                )
 
     @classmethod
     def load(
@@ -152,11 +160,12 @@ class Encoder:
         if sides is None:
             sides = sides_of(*models())
         parts = sides.document
-        known = known_model(name)
+        # What was saved by us says all of it.
+        known = None if "format" in extra else known_model(name)
         stored = {key: parts.prompts.get(key) or "" for key in PROMPT_NAMES}
         if known and not any(stored.values()):
             stored = {"query": known.query_prompt, "document": known.document_prompt}
-        longest = known.max_length if known and "format" not in extra else None
+        longest = known.max_length if known else None
         encoder = cls(
             parts,
             name=name,
@@ -237,11 +246,16 @@ class Encoder:
         """
         if self._modules is None:
             self._modules = self._open() if self._open else open_modules(find_folder(self.name), self.device)
-        self._modules.prompts = dict(self.prompts)
+        self._modules.prompts = self._all_prompts(self._modules.prompts)
         self._modules.max_seq_length = self.max_length
         if self._query_side is None:
             return self._modules
         return joined(self._modules, self._query_side.sentence_transformer)
+
+    def _all_prompts(self, stored: Mapping[str, str]) -> dict[str, str]:
+        """The stored prompts with those of this encoder laid over them, also where documents go by another name."""
+        aliases = {name: self.prompts["document"] for name in DOCUMENT_PROMPTS if name in stored}
+        return {**stored, **aliases, **self.prompts}
 
     @property
     def pad_id(self) -> int:
@@ -318,8 +332,9 @@ class Encoder:
 
         Of queries with modules of their own it is ``query_side.encode_to``, as with `encode`.
 
-        Memory does not grow with the number of texts. What is done is on the disk after each few thousand texts, and
-        an interrupted file goes on from there. Read it with ``numpy.load(path, mmap_mode="r")``.
+        Memory does not grow with the number of texts. What is done is on the disk after each few thousand texts, fewer
+        where they are long or the model is large, and an interrupted file goes on from there. Read it with
+        ``numpy.load(path, mmap_mode="r")``.
 
         Args:
             path: of the file.
@@ -336,33 +351,40 @@ class Encoder:
             DiskFullError: the disk ran full; what was written before can be resumed.
         """
         path = Path(path)
-        total = len(texts) if isinstance(texts, Sized) else None
         made_by = {
             "encoder": self.document_fingerprint,
             "precision": str(self.dtype),
             "prompt": prompt,
             "dim": self.dim,
         }
-        before = self.truncated
-        with disk_errors(path.parent):
+        with disk_errors(path, resumable=True):
             file = VectorFile(path, self.dim, made_by, resume=resume, force=force)
             try:
-                with progress("encoding", total, "texts", enabled=show_progress) as advance:
-                    windows = read_windows(texts)
-                    rest: list[str] = []
-                    while file.skipped < file.rows and (done := next(windows, None)) is not None:
-                        rest = file.skip(done)
-                        advance(len(done) - len(rest))
-                    left = chain([rest], windows) if rest else windows
+                total = len(texts) if show_progress and isinstance(texts, Sized) else None
+                windows = read_windows(texts, characters=self._window_characters)
+                rest: list[str] = []
+                while file.skipped < file.rows and (done := next(windows, None)) is not None:
+                    rest = file.skip(done)
+                left = chain([rest], windows) if rest else windows
+                with progress("encoding", total, "texts", done=file.skipped, enabled=show_progress) as advance:
                     for window, tokens in tokenized_ahead(left, lambda texts: self._tokenize(texts, prompt)):
-                        self.truncated += tokens.cut
+                        file.truncated += tokens.cut
                         file.append(window, self._forward(tokens.ids, done=advance))
                 file.finish()
             finally:
                 file.close()
-        if show_progress and self.truncated > before:
-            self.report_truncation(self.truncated - before)
+        self.truncated += file.truncated
+        if show_progress and file.truncated:
+            self.report_truncation(file.truncated)
         return path
+
+    @property
+    def _window_characters(self) -> float:
+        """Of the texts of a window, each of which is on the disk when it is done: minutes of work at most."""
+        if self.device != "cpu":
+            return WINDOW_CHARACTERS
+        size = sum(tensor.numel() for name, tensor in self._parts.weights.items() if "embed" not in name)
+        return min(WINDOW_CHARACTERS, WINDOW_WORK / max(size, 1))
 
     def report_truncation(self, count: int) -> None:
         """Say in the log how many texts were longer than ``max_length``."""
@@ -371,6 +393,11 @@ class Encoder:
     def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[Ids]:
         """Token ids of each text behind the prompt, special tokens included, cut to ``max_length`` or a shorter one."""
         return self._tokenize(texts, prompt, max_length).ids
+
+    def count_tokens(self, texts: Sequence[str], prompt: str = "") -> npt.NDArray[np.int64]:
+        """How many tokens each text is behind the prompt, special tokens included, cut nowhere, (n,)."""
+        ids = self._parts.texts.tokenize(texts, prompt, sys.maxsize).ids
+        return np.fromiter(map(len, ids), np.int64, len(ids))
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write a plain sentence-transformers folder, in fp32, atomically; gives its path.
@@ -398,6 +425,6 @@ class Encoder:
 
 
 def _stored_length(parts: Parts, longest: int | None) -> int:
-    """Tokens, as stored with a model, at most ``longest``; the usual number where nothing is stored."""
-    length = parts.max_length or min(DEFAULT_MAX_LENGTH, parts.positions or DEFAULT_MAX_LENGTH)
-    return min(length, longest or length)
+    """Tokens, as stored with a model, at most ``longest`` and those it has positions for; else the usual number."""
+    length = parts.max_length or DEFAULT_MAX_LENGTH
+    return min(length, longest or length, parts.positions or length)

@@ -28,6 +28,31 @@ ARITHMETIC_FIELDS = (
     "norm_eps",
     "layer_norm_eps",
 )
+# More of them, which count where a configuration has them: the fingerprints of families without them stay as they were.
+RARER_FIELDS = (
+    "num_heads",
+    "n_head",
+    "num_key_value_heads",
+    "query_pre_attn_scalar",
+    "attn_logit_softcapping",
+    "sliding_window",
+    "use_bidirectional_attention",
+    "is_causal",
+    "attn_type",
+    "clamp_len",
+    "relative_attention",
+    "relative_attention_max_distance",
+    "max_relative_positions",
+    "position_buckets",
+    "position_biased_input",
+    "pos_att_type",
+    "share_att_key",
+    "norm_rel_ebd",
+    "dense_act_fn",
+    "ff_activation",
+    "rms_norm_eps",
+    "layer_norm_epsilon",
+)
 
 
 def fingerprint(parts: Parts, *, prompts: dict[str, str], max_length: int, truncate_dim: int | None) -> str:
@@ -42,7 +67,11 @@ def fingerprint(parts: Parts, *, prompts: dict[str, str], max_length: int, trunc
     import torch
 
     digest = hashlib.sha256()
-    states = [("", parts.weights), *((f"{number}.", module.state) for number, module in enumerate(parts.head))]
+    weights = parts.weights
+    if parts.architecture is None:
+        # It decides no vector, and transformers draws it at random where a checkpoint has none.
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
+    states = [("", weights), *((f"{number}.", module.state) for number, module in enumerate(parts.head))]
     for prefix, state in states:
         for name, tensor in sorted(state.items()):
             digest.update(f"{prefix}{name} {tuple(tensor.shape)}".encode())
@@ -54,6 +83,10 @@ def fingerprint(parts: Parts, *, prompts: dict[str, str], max_length: int, trunc
         arithmetic = parts.architecture.as_dict()
     else:
         arithmetic = {field: parts.config.get(field) for field in ARITHMETIC_FIELDS}
+        arithmetic |= {field: parts.config[field] for field in RARER_FIELDS if parts.config.get(field) is not None}
+        if "num_hidden_groups" in parts.config:
+            # ALBERT's layers share their weights, which do not tell how many there are.
+            arithmetic["num_hidden_layers"] = parts.config.get("num_hidden_layers")
     # A module's kind is its type, not the path of its class, which moves between releases.
     modules = [(module.kind, module.arithmetic) for module in parts.head]
     rest = [arithmetic, modules, prompts, max_length, truncate_dim]

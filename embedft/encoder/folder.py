@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedft.encoder.parts import LEGACY_POOLING_FLAGS
+from embedft.encoder.parts import LEGACY_POOLING_FLAGS, TRANSFORMER, kind_of, listed_modules, read_json
 from embedft.encoder.routes import DOCUMENT, QUERY, Sides, is_routed, models_of, read_sides
 from embedft.errors import ModelError
 
@@ -22,6 +22,8 @@ BUNDLED_PATH = Path(__file__).parent.parent / "models" / "modernbert-mini"
 
 # Beyond this the cost of attention grows fast; a model that can do more does it when asked.
 DEFAULT_MAX_LENGTH = 512
+# One of these has the words of a tokenizer.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 # What sentence-transformers folders have no field for.
 EXTRA_FILE = "embedft.json"
 
@@ -86,8 +88,14 @@ def open_modules(folder: Path, device: str) -> SentenceTransformer:
 
 
 def known_model(name_or_path: str) -> KnownModel | None:
-    """What is known of a published model, found by its name or by the last two parts of a path to it."""
-    return KNOWN_MODELS.get("/".join(Path(name_or_path).parts[-2:]))
+    """What is known of a published model, found by its name, in the hub's cache, or by the name of a local copy."""
+    path = Path(name_or_path)
+    names = {"/".join(path.parts[-2:])}
+    names |= {part.removeprefix("models--").replace("--", "/") for part in path.parts if part.startswith("models--")}
+    for name, known in KNOWN_MODELS.items():
+        if name in names or (path.name == name.partition("/")[2] and path.is_dir()):
+            return known
+    return None
 
 
 def read_extra(folder: Path) -> dict[str, Any]:
@@ -164,7 +172,7 @@ def _fetch(name: str) -> Path:
     try:
         try:
             folder = snapshot_download(name, local_files_only=True)
-            if not (Path(folder) / "modules.json").is_file():
+            if not _is_whole(Path(folder)):
                 raise LocalEntryNotFoundError(f"{name} was fetched in part")
         except LocalEntryNotFoundError:
             folder = snapshot_download(name, ignore_patterns=["onnx/*", "openvino/*", "*.bin", "*.h5", "*.msgpack"])
@@ -181,7 +189,29 @@ def _fetch(name: str) -> Path:
             f"model {name!r}: no such folder here, not in the local cache, and the hub cannot be reached.",
             hint=f"check the name and the network, or use {BUNDLED!r}, the encoder that comes with embedft.",
         ) from error
+    _check_folder(Path(folder))
     return Path(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a folder has the weights and the tokenizer of its modules; a download that was cut off lacks some."""
+    try:
+        modules = [(kind_of(name), root) for name, root in listed_modules(folder)]
+        return all(
+            _has_weights(root)
+            and (kind != TRANSFORMER or any(file for name in TOKENIZER_FILES for file in root.glob(name)))
+            for kind, root in modules
+            if kind in {TRANSFORMER, "Dense", "LayerNorm"}
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _has_weights(root: Path) -> bool:
+    index = root / "model.safetensors.index.json"
+    if index.is_file():
+        return all((root / shard).is_file() for shard in set(read_json(index)["weight_map"].values()))
+    return (root / "model.safetensors").is_file() or any(root.glob("pytorch_model*.bin"))
 
 
 def _open(folder: Path, device: str) -> SentenceTransformer:

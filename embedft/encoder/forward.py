@@ -57,7 +57,7 @@ class Forward:
         flat = FlatTransformer(transformer.model.to(dtype))
         self._padded = not flat.unpadded
         self._states = flat.states
-        self._vectors = partial(apply_modules, modules=rest)
+        self._vectors = partial(apply_modules, modules=[module.float() for module in rest])
 
     def with_head(self, parts: Parts, modules: SentenceTransformer | None) -> Forward:
         """The forward pass of other parts that share this one's transformer; it is not copied."""
@@ -67,7 +67,7 @@ class Forward:
         else:
             assert modules is not None  # parts without an architecture come from modules
             _, *rest = modules
-            other._vectors = partial(apply_modules, modules=[copy.deepcopy(module).eval() for module in rest])
+            other._vectors = partial(apply_modules, modules=[copy.deepcopy(module).eval().float() for module in rest])
         return other
 
     def __call__(self, rows: Sequence[Ids], *, done: Callable[[float], None]) -> npt.NDArray[np.float32]:
@@ -91,7 +91,8 @@ class Forward:
 
         tokens = sum(map(len, rows))
         filler = -tokens % SHAPE_STEP if tokens >= SHAPES_FROM else 0
-        with torch.inference_mode():
+        # The precision is the encoder's own, whatever autocast it is called under.
+        with torch.inference_mode(), torch.autocast(self.device.partition(":")[0], enabled=False):
             ids, layout = flatten([*rows, np.zeros(filler, dtype=np.int32)] if filler else rows, self.device)
             vectors = self._vectors(self._states(ids, layout), layout)[: len(rows)]
             unit: npt.NDArray[np.float32] = torch.nn.functional.normalize(vectors[:, : self._dim], dim=1).cpu().numpy()

@@ -35,7 +35,9 @@ class Module:
         """What decides its numbers beside its weights."""
         if self.kind == "Pooling":
             return self.modes
-        return (_dense_activation_name(self.config),) if self.kind == "Dense" else ()
+        if self.kind != "Dense":
+            return ()
+        return (_dense_activation_name(self.config), *(("residual",) if self.config.get("use_residual") else ()))
 
 
 def output_dim(hidden: int, modules: Sequence[Module]) -> int:
@@ -132,7 +134,9 @@ def supported(module: Module) -> bool:
     if module.config.get("module_output_name", EMBEDDING) not in (None, EMBEDDING):
         return False
     if module.kind == "Dense":
-        if module.config.get("use_residual") or not module.config.get("activation_function"):
+        # sentence-transformers takes no activation from elsewhere, and puts Tanh in its place.
+        named = str(module.config.get("activation_function") or "").startswith("torch.")
+        if module.config.get("use_residual") or not named:
             return False
         return _dense_activation_name(module.config) in DENSE_ACTIVATIONS
     return module.kind in {"Normalize", "LayerNorm"}

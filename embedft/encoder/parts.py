@@ -27,7 +27,8 @@ LEGACY_POOLING_FLAGS = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
-# As sentence-transformers' encode_document looks for them.
+# The names that sentence-transformers' encode_document looks for. It takes the first that there is, and it puts in an
+# empty "document" where a folder stores none; here the first prompt that says something counts.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 TRANSFORMER, POOLING = "Transformer", "Pooling"
 # Modules in their order: the name of each one's class, and its folder.
@@ -154,6 +155,8 @@ def parts_of(model: SentenceTransformer) -> Parts:
     if positions is not None and padding is not None:
         # RoBERTa-like models count positions from the padding id onwards.
         positions -= padding + 1
+    if positions is not None and positions < 1:
+        positions = None  # XLNet says -1: it has no end
     return Parts(
         texts=texts,
         architecture=made,

@@ -63,4 +63,10 @@ class Texts:
     def state(self) -> Any:
         """Everything that decides the ids, for the fingerprint."""
         state = json.loads(self.tokenizer.to_str())
-        return {key: value for key, value in state.items() if key not in {"truncation", "padding"}}
+        state = {key: value for key, value in state.items() if key not in {"truncation", "padding"}}
+        # Only what differs from the usual: fingerprints are stored in indexes.
+        if self.cut_left:
+            state["cut_left"] = True
+        if self.pad_id and not len(self._before) + len(self._after):
+            state["pad_id"] = self.pad_id
+        return state

@@ -7,7 +7,6 @@ gets its name when it is complete, so that a reader never sees a part of it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -18,12 +17,14 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from embedft.artifacts import sync_directory, write_json
+from embedft.artifacts import locked, make_directory, remove_empty, require_file_free, sync_directory, write_json
 from embedft.errors import ArtifactError, ConfigError, DataError
 
 FORMAT = 1
 MAGIC = b"\x93NUMPY"
-JOURNAL_HINT = "go on with the texts and settings that it began with, or start afresh with --force."
+JOURNAL_HINT = (
+    "go on with the texts and settings that it began with, or start afresh with --force and without --resume."
+)
 
 
 class VectorFile:
@@ -33,6 +34,8 @@ class VectorFile:
         path: its name once it is complete.
         rows: rows that are safely on the disk.
         skipped: how many of them were passed over in this call.
+        truncated: how many of the texts were cut, as the writer says before it appends their rows; a resumed file
+            remembers it.
     """
 
     def __init__(self, path: Path, dim: int, made_by: dict[str, Any], *, resume: bool, force: bool) -> None:
@@ -49,9 +52,11 @@ class VectorFile:
             ArtifactError: a file is there and ``force`` is False, or an unfinished one and ``resume`` is too.
             ConfigError: the unfinished file was begun with other settings.
         """
-        _require_writable(path, force=force)
+        if path.suffix != ".npy":
+            raise ArtifactError(f"{path}: vectors are written to a .npy file.", hint="name a file that ends in .npy.")
+        require_file_free(path, force=force, ours=_is_npy)
         self.path, self.dim = path, dim
-        self.rows = 0
+        self.rows = self.truncated = 0
         self._partial = path.with_name(path.name + ".partial")
         self._journal = path.with_name(path.name + ".partial.json")
         self._made_by = made_by
@@ -60,8 +65,8 @@ class VectorFile:
         self.skipped = 0
         self._appended = 0
         self._offset = len(_header(0, dim))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _locked(self._partial)
+        self._made = make_directory(path.parent)
+        self._file = _opened(self._partial)
         try:
             self._begin(resume=resume, force=force)
         except BaseException:
@@ -81,6 +86,7 @@ class VectorFile:
                 changed = sorted(key for key, value in self._made_by.items() if stored["made_by"].get(key) != value)
                 raise ConfigError(f"{self._partial}: was begun with another {', '.join(changed)}.", hint=JOURNAL_HINT)
             self.rows, self._expected = stored["rows"], stored["texts"]
+            self.truncated = stored.get("truncated", 0)
             self._file.truncate(self._offset + self.rows * self.dim * 4)
         else:
             # The journal of an older attempt must not count rows of this one.
@@ -123,15 +129,17 @@ class VectorFile:
         self._file.seek(0)
         self._file.write(_header(self.rows, self.dim))
         self._flush()
-        self._file.close()
+        # Locked until it has its name: nobody else takes it for an unfinished one.
         self._partial.replace(self.path)
         self._journal.unlink(missing_ok=True)
+        self._file.close()
         sync_directory(self.path.parent)
 
     def close(self) -> None:
         """Leave it unfinished, to be resumed; nothing if it is finished, nor if it has no row yet."""
         if self.rows == 0 and not self._file.closed:
             self._partial.unlink(missing_ok=True)
+            remove_empty(self._made)
         self._file.close()
 
     def _digest(self, texts: list[str]) -> None:
@@ -144,7 +152,13 @@ class VectorFile:
         self._flush()
         write_json(
             self._journal,
-            {"format": FORMAT, "rows": self.rows, "texts": self._texts.hexdigest(), "made_by": self._made_by},
+            {
+                "format": FORMAT,
+                "rows": self.rows,
+                "texts": self._texts.hexdigest(),
+                "truncated": self.truncated,
+                "made_by": self._made_by,
+            },
         )
 
     def _flush(self) -> None:
@@ -170,21 +184,17 @@ class VectorFile:
         return stored
 
 
-def _locked(partial: Path) -> BinaryIO:
+def _opened(partial: Path) -> BinaryIO:
     """The unfinished file, made if need be, held for this process until it is closed or the process dies."""
     while True:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its writer may have given it its final name between the two calls.
-            if partial.exists() and partial.stat().st_ino == os.fstat(descriptor).st_ino:
-                return os.fdopen(descriptor, "r+b")
+        if not locked(descriptor):
             os.close(descriptor)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise ArtifactError(
-                f"{partial}: another process is writing it.", hint="wait for it, or name another path."
-            ) from error
+            raise ArtifactError(f"{partial}: another process is writing it.", hint="wait for it, or name another path.")
+        # Its writer may have given it its final name between the two calls.
+        if partial.exists() and partial.stat().st_ino == os.fstat(descriptor).st_ino:
+            return os.fdopen(descriptor, "r+b")
+        os.close(descriptor)
 
 
 def _header(rows: int, dim: int) -> bytes:
@@ -194,15 +204,6 @@ def _header(rows: int, dim: int) -> bytes:
     return buffer.getvalue()
 
 
-def _require_writable(path: Path, *, force: bool) -> None:
-    """Raise ArtifactError if something is there that must not be replaced."""
-    if path.suffix != ".npy":
-        raise ArtifactError(f"{path}: vectors are written to a .npy file.", hint="name a file that ends in .npy.")
-    if not path.exists():
-        return
-    if not force:
-        raise ArtifactError(f"{path}: exists already.", hint="name another path, or add --force to replace it.")
-    if not path.is_file() or path.open("rb").read(len(MAGIC)) != MAGIC:
-        raise ArtifactError(
-            f"{path}: exists and is not a .npy file; --force replaces only those.", hint="name another path."
-        )
+def _is_npy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC

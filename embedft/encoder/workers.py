@@ -29,6 +29,8 @@ def run_side_by_side(work: Callable[[Item], Answer], items: Sequence[Item], done
     import torch
 
     threads = torch.get_num_threads()
+    if threads > 1:
+        _leave_children_one_thread()
     workers = min(threads, MOST_WORKERS)
     if workers < 2 or len(items) < 2:
         for item in items:
@@ -60,6 +62,15 @@ def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
         pool.submit(ready.wait)
     ready.wait()
     return pool
+
+
+@cache
+def _leave_children_one_thread() -> None:
+    """From now on forked children compute in one thread: OpenMP would wait for ever for its others, which they lack."""
+    import torch
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 # A forked child has none of its parent's threads.

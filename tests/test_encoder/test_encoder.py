@@ -1,9 +1,12 @@
 """The encoder: the vectors of sentence-transformers, one identity, and settings that travel with the folder."""
 
 import json
+import shutil
 
+import huggingface_hub
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from embedft.encoder import BUNDLED_PATH, Encoder
@@ -54,6 +57,14 @@ def tiny_model(folder, *, prompts=None, max_length=8192):
     (folder / "2_Normalize").mkdir()
     stored = {"prompts": prompts or {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(stored))
+    return folder
+
+
+def with_prompts(folder, prompts, default=None):
+    """The folder with other stored prompts."""
+    path = folder / "config_sentence_transformers.json"
+    stored = json.loads(path.read_text()) | {"prompts": prompts, "default_prompt_name": default}
+    path.write_text(json.dumps(stored))
     return folder
 
 
@@ -120,6 +131,29 @@ def test_saved_folder_is_loaded_with_the_same_settings_vectors_and_fingerprint(t
     assert largest_difference(reference, loaded.encode_queries(["a fern"])) < 1e-5
 
 
+def test_prompts_of_other_names_are_saved_too(tmp_path):
+    """Without the one that is the default, the folder could not be opened."""
+    stored = {"query": "q: ", "passage": "p: ", "clustering": "c: "}
+    folder = with_prompts(shutil.copytree(BUNDLED_PATH, tmp_path / "m"), stored, default="passage")
+    made = Encoder.load(folder, precision="float32")
+    plain = SentenceTransformer(str(made.save(tmp_path / "saved")), device="cpu")
+    assert plain.prompts == {**stored, "document": "p: "}
+    assert plain.default_prompt_name == "passage"
+    again = Encoder.load(tmp_path / "saved", precision="float32")
+    assert again.fingerprint == made.fingerprint
+    assert again.sentence_transformer.prompts == plain.prompts
+    assert largest_difference(plain.encode_document(["fern"]), made.encode_documents(["fern"])) < 1e-5
+
+
+@pytest.mark.parametrize("document", ["", "new: "])
+def test_a_prompt_that_is_set_replaces_the_stored_one_by_all_its_names(tmp_path, document):
+    folder = with_prompts(shutil.copytree(BUNDLED_PATH, tmp_path / "m"), {"query": "q: ", "passage": "p: "})
+    made = Encoder.load(folder, prompts={"document": document})
+    again = Encoder.load(made.save(tmp_path / "saved"))
+    assert again.prompts == {"query": "q: ", "document": document}
+    assert again.fingerprint == made.fingerprint
+
+
 def test_saved_folder_has_the_fields_that_older_readers_need(encoder, tmp_path):
     encoder.save(tmp_path / "m")
     pooling = json.loads((tmp_path / "m" / "1_Pooling" / "config.json").read_text())
@@ -141,9 +175,12 @@ def test_save_replaces_only_a_model_and_only_when_told(encoder, tmp_path):
         encoder.save(tmp_path / "notes", force=True)
 
 
-def test_fingerprint_changes_with_whatever_changes_vectors(encoder):
-    import torch
+def test_the_bundled_encoder_keeps_its_fingerprint(encoder):
+    """Indexes store it."""
+    assert encoder.fingerprint == "444972280b91bef200959b88e1b0bbd2540349f8bee4be43fd1e446b77d62c63"
 
+
+def test_fingerprint_changes_with_whatever_changes_vectors(encoder):
     prints = {encoder.fingerprint}
     prints.add(Encoder.load("bundled", max_length=100).fingerprint)
     prints.add(Encoder.load("bundled", truncate_dim=100).fingerprint)
@@ -168,6 +205,68 @@ def test_a_published_model_gets_the_prompts_and_length_of_its_card(tmp_path, mon
     loaded.save(tmp_path / "saved")
     again = Encoder.load(tmp_path / "saved", precision="float32")
     assert again.fingerprint == loaded.fingerprint
+
+
+@pytest.mark.parametrize("place", ["modernbert-embed-large", "models--lightonai--modernbert-embed-large/snapshots/abc"])
+def test_a_local_copy_of_a_published_model_gets_them_too(tmp_path, place):
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    loaded = Encoder.load(tiny_model(folder))
+    assert (loaded.prompts["query"], loaded.max_length) == ("search_query: ", 512)
+    without = Encoder.load(folder, prompts={"query": "", "document": ""})
+    saved = Encoder.load(without.save(tmp_path / "saved" / "modernbert-embed-large"))
+    assert saved.fingerprint == without.fingerprint
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub with one model, of which the cache holds the files that are named; gives the folder of the cache."""
+    whole, cached = tmp_path / "hub", tmp_path / "cached"
+    whole.mkdir()
+
+    def snapshot_download(name, *, local_files_only=False, ignore_patterns=()):
+        if not local_files_only:
+            shutil.copytree(whole, cached, dirs_exist_ok=True)
+        return str(cached)
+
+    def holds(*names):
+        cached.mkdir()
+        for name in names:
+            shutil.copy(whole / name, cached / name)
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        return cached
+
+    tiny_model(whole)
+    return holds
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json", "modules.json"])
+def test_a_download_that_was_cut_off_is_completed(hub, missing):
+    names = ["modules.json", "config.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors"]
+    cached = hub(*(name for name in names if name != missing))
+    assert Encoder.load("organisation/model").dim == 32
+    assert (cached / missing).is_file()
+
+
+def test_a_bare_transformer_of_the_hub_is_named_as_such(hub, tmp_path):
+    (tmp_path / "hub" / "modules.json").unlink()
+    hub()
+    with pytest.raises(ModelError, match=r"holds no modules\.json, so it is not a sentence-transformers folder"):
+        Encoder.load("organisation/model")
+
+
+def test_a_prompt_that_leaves_no_token_for_a_text_is_refused():
+    prompt = "Represent this question for searching: "  # 8 tokens with the special ones
+    with pytest.raises(ConfigError, match="max_length is 8 tokens, and the prompt 'query' leaves none"):
+        Encoder.load("bundled", max_length=8, prompts={"query": prompt})
+    vectors = Encoder.load("bundled", max_length=9, prompts={"query": prompt}).encode_queries(["fern", "moss"])
+    assert largest_difference(*vectors) > 1e-2
+
+
+def test_the_precision_is_the_encoders_own_under_autocast(encoder):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vectors = encoder.encode(["a fern"])
+    assert (vectors == encoder.encode(["a fern"])).all()
 
 
 def test_a_model_keeps_the_prompts_that_it_stores(tmp_path):

@@ -10,14 +10,15 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, bert, modernbert, mpnet, saved
+from families import FAMILIES, SIZE, bert, distilbert, modernbert, mpnet, roberta, saved
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, LayerNorm, Normalize, Pooling
+from transformers import Gemma3TextConfig, Gemma3TextModel, XLNetConfig, XLNetModel
 
 from embedft.encoder import Encoder, embed, pad_batch
 from embedft.encoder.differentiable import flat_transformer
 from embedft.encoder.parts import parts_of, read_parts
-from embedft.errors import ModelError
+from embedft.errors import ConfigError, ModelError
 
 TEXTS = [
     "a",
@@ -63,6 +64,54 @@ def test_vectors_with_gradients_are_those_of_a_padded_batch(family, tmp_path):
         for name, gradient in gradients.items():
             scale = max(float(gradient.abs().max()), 1e-3)
             torch.testing.assert_close(found_gradients[name] / scale, gradient / scale, atol=1e-3, rtol=1e-3)
+
+
+def gemma():
+    how = {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 32, "use_bidirectional_attention": True}
+    return Gemma3TextModel(Gemma3TextConfig(vocab_size=30522, max_position_embeddings=512, **how, **SIZE))
+
+
+def changed(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    ("build", "file", "change"),
+    [
+        (modernbert, "tokenizer_config.json", {"truncation_side": "left"}),
+        (gemma, "config.json", {"sliding_window": 9}),
+        (gemma, "config.json", {"use_bidirectional_attention": False}),
+        (gemma, "config.json", {"rms_norm_eps": 1e-2}),
+    ],
+)
+def test_settings_that_change_vectors_change_the_fingerprint(tmp_path, build, file, change):
+    folder = saved(tmp_path, build())
+    before = Encoder.load(folder, precision="float32")
+    changed(folder / file, **change)
+    after = Encoder.load(folder, precision="float32")
+    assert np.abs(before.encode(TEXTS) - after.encode(TEXTS)).max() > 1e-2
+    assert before.fingerprint != after.fingerprint
+
+
+def test_a_residual_layer_has_a_fingerprint_of_its_own(tmp_path):
+    encoder = Encoder.load(saved(tmp_path, distilbert(), Pooling(32), Dense(32, 32)), precision="float32")
+    residual = Dense(32, 32, use_residual=True)
+    residual.load_state_dict(encoder.sentence_transformer[2].state_dict())
+    transformer, pooling, _ = encoder.sentence_transformer
+    other = encoder.of(SentenceTransformer(modules=[transformer, pooling, residual], device="cpu"), "float32")
+    assert np.abs(encoder.encode(TEXTS) - other.encode(TEXTS)).max() > 1e-2
+    assert encoder.fingerprint != other.fingerprint
+
+
+def test_a_pooler_that_the_checkpoint_lacks_has_no_say_in_the_fingerprint(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = saved(tmp_path, roberta())
+    whole = Encoder.load(folder)
+    path = folder / "model.safetensors"
+    weights = {name: tensor for name, tensor in load_file(path).items() if "pooler" not in name}
+    save_file(weights, path, metadata={"format": "pt"})
+    assert Encoder.load(folder).fingerprint == Encoder.load(folder).fingerprint == whole.fingerprint
 
 
 def test_models_with_relative_positions_are_padded_and_that_is_said(tmp_path, caplog):
@@ -219,6 +268,39 @@ def test_without_a_stored_length_a_model_keeps_to_its_positions(tmp_path):
             )
         )
     assert Encoder.load(folder).max_length == 256
+
+
+@pytest.mark.parametrize(("build", "stored", "length"), [(bert, 8192, 256), (roberta, None, 258)])
+def test_a_stored_length_beyond_the_positions_is_cut_to_them(tmp_path, build, stored, length):
+    folder = saved(tmp_path, build())
+    changed(folder / "sentence_bert_config.json", max_seq_length=None)
+    changed(folder / "tokenizer_config.json", model_max_length=stored)
+    encoder = Encoder.load(folder)
+    assert encoder.max_length == length
+    assert encoder.encode(["word " * 300]).shape == (1, 32)
+    with pytest.raises(ConfigError, match=f"positions for {length}"):
+        Encoder.load(folder, max_length=length + 1)
+
+
+def test_a_model_without_an_end_of_positions_takes_any_length(tmp_path):
+    model = XLNetModel(XLNetConfig(vocab_size=30522, d_model=32, n_layer=1, n_head=4, d_inner=48))
+    assert Encoder.load(saved(tmp_path, model), max_length=1000).max_length == 1000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_head_in_half_precision_computes_in_fp32(tmp_path, dtype):
+    folder = saved(tmp_path, distilbert(), Pooling(32), Dense(32, 16))
+    encoder = Encoder.load(folder, precision="float32")
+    half = SentenceTransformer(str(folder), device="cpu").to(dtype)
+    assert (encoder.of(half, "float32").encode(TEXTS) * encoder.encode(TEXTS)).sum(axis=1).min() > 0.999
+    assert half[2].linear.weight.dtype == dtype
+
+
+def test_an_activation_that_sentence_transformers_does_not_trust_is_its_default(tmp_path):
+    folder = saved(tmp_path, modernbert(), Pooling(32), Dense(32, 16))
+    changed(folder / "2_Dense" / "config.json", activation_function="my.own.GELU")
+    reference = SentenceTransformer(str(folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(Encoder.load(folder, precision="float32").encode(TEXTS), reference, atol=1e-5)
 
 
 def test_trained_models_are_let_go(tmp_path):

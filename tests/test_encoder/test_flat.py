@@ -34,6 +34,14 @@ def random_stream(layout, *, heads=3, dim=16, gradients=False):
     return [torch.randn(layout.tokens, heads, dim, requires_grad=gradients) for _ in range(3)]
 
 
+@pytest.fixture(params=[True, False], ids=["inference", "training"])
+def inference(request):
+    """Keys begin early in inference alone."""
+    with torch.inference_mode(request.param):
+        yield
+
+
+@pytest.mark.usefixtures("inference")
 @pytest.mark.parametrize("window", [None, 64, 4])
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_attention_is_that_of_each_text_alone(lengths, window):
@@ -58,6 +66,7 @@ def test_gradients_are_those_of_each_text_alone(lengths, window):
         torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("inference")
 def test_what_stands_beside_a_text_does_not_reach_it():
     """The keys of a text begin in the text before it; masked, whatever is there has no say."""
     layout = Layout((16, 16, 9, 9, 9))

@@ -1,19 +1,25 @@
 """Streams of texts: read in windows, in bounded memory, into a file that survives an interruption."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 
+from embedft.cli.encode import encode
 from embedft.encoder import Encoder, stream
 from embedft.encoder.forward import TOKEN_BUDGET
 from embedft.encoder.vectorfile import VectorFile
-from embedft.errors import ArtifactError, ConfigError, DataError
+from embedft.errors import ArtifactError, ConfigError, DataError, DiskFullError
 
 TEXTS = [f"text number {number} about ferns" + " and moss" * (number % 7) for number in range(50)]
 
@@ -28,6 +34,24 @@ def stopped_after(count):
     """The texts up to ``count``, then what a power cut looks like to the reader of an iterable."""
     yield from TEXTS[:count]
     raise KeyboardInterrupt
+
+
+def test_a_window_ends_with_its_texts_or_with_its_characters():
+    texts = ["aaaa", "b", "c", "", "dddddd", "e", "f", "g", "h"]
+    windows = list(stream.read_windows(texts, 4, characters=5))
+    assert windows == [["aaaa", "b"], ["c", "", "dddddd"], ["e", "f", "g", "h"]]
+    assert [len(window) for window in stream.read_windows(["x" * 1_500_000] * 7)] == [3, 3, 1]
+
+
+def test_a_larger_model_writes_after_less_text(encoder, tmp_path, monkeypatch):
+    path = tmp_path / "v.npy"
+    # Five times the text of the 50 for the bundled encoder, a fifth for a model of 25 times its size.
+    monkeypatch.setattr("embedft.encoder.encoder.WINDOW_WORK", sum(map(len, TEXTS)) / 5 * 8.9e6)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode_to(path, stopped_after(40))
+    assert 10 < json.loads((tmp_path / "v.npy.partial.json").read_text())["rows"] < 40
+    encoder.encode_to(path, TEXTS, resume=True)
+    assert (np.load(path) == np.load(encoder.encode_to(tmp_path / "whole.npy", TEXTS))).all()
 
 
 def test_windows_change_no_vector(encoder, monkeypatch):
@@ -100,6 +124,8 @@ def test_other_texts_or_settings_are_not_gone_on_with(encoder, tmp_path, small_w
         encoder.encode_to(path, TEXTS[::-1], resume=True)
     with pytest.raises(ConfigError, match="another prompt"):
         encoder.encode_to(path, TEXTS, prompt="q: ", resume=True)
+    with pytest.raises(ConfigError, match="start afresh with --force and without --resume"):
+        encoder.encode_to(path, TEXTS, prompt="q: ", resume=True, force=True)
     with pytest.raises(ConfigError, match="another encoder"):
         Encoder.load("bundled", max_length=99, precision="float32").encode_to(path, TEXTS, resume=True)
     (tmp_path / "v.npy.partial").write_bytes(b"short")
@@ -109,6 +135,37 @@ def test_other_texts_or_settings_are_not_gone_on_with(encoder, tmp_path, small_w
     assert len(np.load(path)) == len(TEXTS)
 
 
+def test_what_is_unfinished_is_begun_afresh_with_force(encoder, tmp_path, small_windows):
+    path = tmp_path / "v.npy"
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode_to(path, stopped_after(33))
+    encoder.encode_to(path, TEXTS[:9], prompt="q: ", force=True)
+    np.testing.assert_allclose(np.load(path), encoder.encode(TEXTS[:9], prompt="q: "), atol=1e-6)
+
+
+def test_a_full_disk_keeps_what_is_done_and_says_how_to_go_on(encoder, tmp_path, small_windows, monkeypatch):
+    path = tmp_path / "v.npy"
+    sync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(
+            DiskFullError, match=r"v\.npy: the disk ran full .*; what was done before is kept"
+        ) as caught:
+            encoder.encode_to(path, TEXTS)
+    assert "--resume" in caught.value.hint
+    rows = json.loads((tmp_path / "v.npy.partial.json").read_text())["rows"]
+    assert 0 < rows < len(TEXTS)
+    encoder.encode_to(path, TEXTS, resume=True)
+    assert (np.load(path) == np.load(encoder.encode_to(tmp_path / "whole.npy", TEXTS))).all()
+
+
 def test_only_vectors_are_replaced_and_only_when_told(encoder, tmp_path):
     path = encoder.encode_to(tmp_path / "v.npy", TEXTS[:2])
     with pytest.raises(ArtifactError, match="exists already"):
@@ -116,10 +173,57 @@ def test_only_vectors_are_replaced_and_only_when_told(encoder, tmp_path):
     encoder.encode_to(path, TEXTS[:3], force=True)
     assert len(np.load(path)) == 3
     (tmp_path / "notes.npy").write_text("mine")
-    with pytest.raises(ArtifactError, match=r"not a \.npy file"):
+    with pytest.raises(ArtifactError, match="replaces only what embedft wrote"):
         encoder.encode_to(tmp_path / "notes.npy", TEXTS, force=True)
     with pytest.raises(ArtifactError, match=r"\.npy"):
         encoder.encode_to(tmp_path / "vectors", TEXTS)
+
+
+def test_what_cannot_be_written_is_refused_and_a_link_stays(encoder, tmp_path):
+    target = encoder.encode_to(tmp_path / "target.npy", TEXTS[:2])
+    (tmp_path / "link.npy").symlink_to(target)
+    with pytest.raises(ArtifactError, match="is a link"):
+        encoder.encode_to(tmp_path / "link.npy", TEXTS, force=True)
+    assert (tmp_path / "link.npy").is_symlink()
+    with pytest.raises(ArtifactError, match=r"target\.npy is a file, no folder"):
+        encoder.encode_to(target / "v.npy", TEXTS)
+
+
+def test_texts_that_cannot_be_read_leave_no_folder_but_those_that_others_use(encoder, tmp_path):
+    def broken(*others):
+        for other in others:
+            other.write_text("mine")
+        raise DataError("no such file", hint="check the path.")
+        yield
+
+    with pytest.raises(DataError):
+        encoder.encode_to(tmp_path / "new" / "folder" / "v.npy", broken())
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(DataError):
+        encoder.encode_to(tmp_path / "new" / "folder" / "v.npy", broken(tmp_path / "new" / "folder" / "w.npy"))
+    assert [entry.name for entry in (tmp_path / "new" / "folder").iterdir()] == ["w.npy"]
+
+
+def test_a_disk_without_locks_is_written_to(encoder, tmp_path, monkeypatch):
+    def refused(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert len(np.load(encoder.encode_to(tmp_path / "v.npy", TEXTS[:3]))) == 3
+
+
+def test_a_file_is_locked_until_it_has_its_name(encoder, tmp_path, monkeypatch):
+    path = tmp_path / "v.npy"
+    replace = Path.replace
+
+    def replaced(partial, target):
+        if target == path:
+            with pytest.raises(ArtifactError, match="another process"):
+                VectorFile(path, 384, {}, resume=False, force=True)
+        return replace(partial, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    assert np.load(encoder.encode_to(path, TEXTS[:3])).shape == (3, 384)
 
 
 def test_a_file_cut_off_behind_its_last_texts_goes_on_with_more(encoder, tmp_path, small_windows, monkeypatch):
@@ -170,6 +274,22 @@ def test_texts_that_were_cut_are_counted(tmp_path, caplog):
     assert "1 texts were longer than 16 tokens" in caplog.text
 
 
+def test_texts_that_were_cut_before_the_interruption_are_counted(tmp_path, small_windows):
+    first, second = (Encoder.load("bundled", max_length=12, precision="float32") for _ in range(2))
+    with pytest.raises(KeyboardInterrupt):
+        first.encode_to(tmp_path / "v.npy", stopped_after(33))
+    second.encode_to(tmp_path / "v.npy", TEXTS, resume=True)
+    first.encode_to(tmp_path / "whole.npy", TEXTS)
+    assert first.truncated == second.truncated > 8
+
+
+def test_the_command_knows_how_many_texts_are_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("embedft.progress.LOG_EVERY_SECONDS", 0.0)
+    (tmp_path / "t.txt").write_text("fern\nmoss\n")
+    done = CliRunner().invoke(encode, [str(tmp_path / "t.txt"), "-o", str(tmp_path / "v.npy")])
+    assert "encoding: 2/2 texts" in done.stderr
+
+
 def test_long_and_odd_texts_have_unit_vectors(encoder):
     texts = ["", "a", "word " * 40_000, "\x00", "a\x00b", "\ud83d", "שלום עולם", "👩‍👩‍👧" * 300, " " * 5000, "\n\t"]
     vectors = encoder.encode(texts)
@@ -185,14 +305,41 @@ def test_the_order_and_the_company_of_a_text_do_not_matter(encoder):
     np.testing.assert_allclose(alone, together[:9], atol=1e-6)
 
 
-def test_encoding_leaves_the_number_of_threads_as_it_was(encoder):
-    import torch
-
+def test_batches_side_by_side_give_the_vectors_of_one_thread_and_leave_the_threads_as_they_were(encoder):
+    texts = [f"{text} {number}" for number in range(12) for text in TEXTS]
+    assert sum(map(len, encoder.tokenize(texts))) > 2 * TOKEN_BUDGET
     before = torch.get_num_threads()
-    texts = [f"{text} {number}" for number in range(30) for text in TEXTS]
-    assert sum(map(len, encoder.tokenize(texts))) > 4 * TOKEN_BUDGET
-    encoder.encode(texts)
-    assert torch.get_num_threads() == before
+    try:
+        torch.set_num_threads(2)
+        vectors = encoder.encode(texts)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        np.testing.assert_allclose(vectors, encoder.encode(texts), atol=1e-6)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_forked_child_encodes_although_its_parent_did():
+    code = """
+import os, sys, time
+from embedft.encoder import Encoder
+encoder, texts = Encoder.load("bundled", precision="float32"), ["ferns and moss " * 20]
+vectors = encoder.encode(texts)
+child = os.fork()
+if not child:
+    os._exit(int(abs(encoder.encode(texts) - vectors).max() > 1e-5))
+deadline = time.monotonic() + 20
+while time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        sys.exit(status)
+    time.sleep(0.02)
+os.kill(child, 9)
+sys.exit("the child waits for threads that it does not have")
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
