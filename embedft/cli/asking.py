@@ -88,7 +88,8 @@ class Asking:
 
         if self.cache is not None and self.cache.absolute().is_relative_to(output.absolute()):
             raise ConfigError(f"--cache {self.cache}: stands inside the output.", hint="name a file outside of it.")
-        return self.cache or output.with_name(f"{output.name}.answers")
+        named = output if output.name not in ("", "..") else output.resolve()
+        return self.cache or named.with_name(f"{named.name}.answers")
 
     def prompt_or(self, usual: str) -> str:
         """The user's prompt, else ``usual``."""

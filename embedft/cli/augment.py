@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedft.cli.asking import Asking, asking_options
-from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, sizes
-from embedft.cli.options import force_option, json_option, names_in
+from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options
+from embedft.cli.options import force_option, json_option, names_in, require_use
 
 if TYPE_CHECKING:
     from embedft.data.augment import AugmentReport, Rewrite
     from embedft.data.thesaurus import Thesaurus
+
+# What reads which options.
+READERS = {
+    ("synonyms", "insertion"): ("thesaurus", "wordnet"),
+    ("back-translation",): ("translate", "translate_back", "languages"),
+    ("paraphrase",): tuple(name for name in Asking.__dataclass_fields__ if name != "cache"),
+    ("paraphrase", "back-translation"): ("cache",),
+}
 
 
 @click.command()
@@ -74,13 +82,15 @@ def augment(
     from embedft.cli.output import print_json
     from embedft.data.augment import AugmentConfig
     from embedft.data.augment import augment as augment_data
+    from embedft.data.faults import report as report_faults
     from embedft.data.store import is_stored, write_dataset
     from embedft.errors import DataError
 
     config = AugmentConfig(names_in("--methods", methods), copies, rate, seed)
-    found = reading.read()
     # Before the work, which may be long.
     require_free(output, force=force, ours=is_stored)
+    for methods_of, options in READERS.items():
+        require_use(not {*methods_of}.isdisjoint(config.methods), options, f"--methods {' or '.join(methods_of)}")
     words = _thesaurus(config.methods, thesaurus, wordnet)
     rewrites: dict[str, Rewrite] = {}
     if "back-translation" in config.methods:
@@ -89,6 +99,8 @@ def augment(
         )
     if "paraphrase" in config.methods:
         rewrites["paraphrase"] = _paraphrase(asking, output, seed, progress=not as_json)
+    found = reading.read()
+    report_faults(found.faults)
     made, report = augment_data(found, config, thesaurus=words, rewrites=rewrites)
     if not report.kept.total():
         raise DataError(
@@ -97,7 +109,8 @@ def augment(
         )
     write_dataset(made, output, made_by="embedft data augment", force=force)
     if as_json:
-        print_json({"output": str(output), "rows": sizes(made), **report.as_dict()})
+        bad = {"bad_rows": len(found.faults)}
+        print_json({"output": str(output), "rows": made.sizes(), **bad, **report.as_dict()})
         return
     _print(report)
     print_sizes(output, made)
@@ -105,7 +118,10 @@ def augment(
 
 def _thesaurus(methods: tuple[str, ...], file: Path | None, wordnet: Path | None) -> Thesaurus | None:
     from embedft.data.thesaurus import ThesaurusFile, find_wordnet
+    from embedft.errors import ConfigError
 
+    if file is not None and wordnet is not None:
+        raise ConfigError("--thesaurus and --wordnet are both given.", hint="name one of them.")
     if file is not None:
         return ThesaurusFile(file)
     return find_wordnet(wordnet) if wordnet is not None or "synonyms" in methods else None
@@ -128,11 +144,13 @@ def _translation(
             hint="give --translate-back, or --languages for a model of many languages.",
         )
     own, other = codes
-    into = Translator(there, own, other)
-    home = Translator(back or there, other, own)
-    return lambda texts, copies: back_translate(
-        texts, copies, into, home, cache=cache, seed=seed, show_progress=progress
-    )
+
+    def rewrite(texts: Sequence[str], copies: int) -> list[list[str]]:
+        into = Translator(there, own, other)
+        home = Translator(back or there, other, own)
+        return back_translate(texts, copies, into, home, cache=cache, seed=seed, show_progress=progress)
+
+    return rewrite
 
 
 def _paraphrase(asking: Asking, output: Path, seed: int, *, progress: bool) -> Rewrite:

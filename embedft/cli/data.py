@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, require_new, sizes
+from embedft.cli.dataset import Reading, output_option, print_sizes, reading_options, require_new
 from embedft.cli.options import force_option, json_option
 
 if TYPE_CHECKING:
-    from embedft.data.check import CountTokens, Report
+    from embedft.data.check import Report
     from embedft.data.dataset import Dataset
     from embedft.data.mislabelled import Suspect
 
@@ -37,11 +37,14 @@ def data() -> None:
 
 
 @data.command()
-@click.option("--against", help="Other data, for example of a test: what of it stands in PATH?")
+@click.option(
+    "--against",
+    help="Other data, for example of a test: what of it stands in PATH? Read by --columns where it has them.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Also write the report as an HTML page.")
 @click.option("--quarantine", type=click.Path(path_type=Path), help="Write the bad rows to this file, with reasons.")
 @click.option("--model", default="bundled", show_default=True, help="Whose tokens are counted.")
-@click.option("--max-length", type=click.IntRange(8), default=512, show_default=True, help="Tokens a text is cut at.")
+@click.option("--max-length", type=click.IntRange(8), help="Tokens a text is cut at.  [default: the model's]")
 @reading_options
 @threshold_option
 @force_option
@@ -51,7 +54,7 @@ def check(
     output: Path | None,
     quarantine: Path | None,
     model: str,
-    max_length: int,
+    max_length: int | None,
     reading: Reading,
     threshold: float,
     force: bool,
@@ -63,9 +66,11 @@ def check(
     embedft data check DATA
     embedft data check train.jsonl --against test.jsonl -o report.html
     """
+    from embedft.artifacts import write_bytes
     from embedft.cli.output import print_json
     from embedft.data.check import check as check_data
     from embedft.data.store import QUARANTINE_BEGIN, write_quarantine
+    from embedft.encoder import Encoder
     from embedft.errors import DataError
     from embedft.reports import PAGE_BEGIN, data_page
 
@@ -75,45 +80,32 @@ def check(
     if quarantine is not None:
         require_new(quarantine, QUARANTINE_BEGIN, force=force, apart_from=apart_from)
     found = reading.read(most=1.0)
-    other = reading.read((against,), most=1.0) if against else None
+    other = reading.read_other(against) if against else None
+    encoder = Encoder.load(model, precision="float32")
     report = check_data(
         found,
         against=other,
-        count_tokens=_counter(model),
-        max_length=max_length,
+        count_tokens=encoder.count_tokens,
+        max_length=max_length or encoder.max_length,
         threshold=threshold,
         show_progress=not as_json,
     )
     if output is not None:
-        output.write_text(data_page(report), encoding="utf-8")
+        write_bytes(output, data_page(report).encode())
     if quarantine is not None:
         write_quarantine(found.faults, quarantine)
     if as_json:
         print_json(report.as_dict())
     else:
         _print(report)
-    counts = [(name, rows, found.bad[name]) for name, rows in found.rows.items()]
-    for name, rows, bad in counts or [(report.path, report.rows, report.bad)]:
+    for name, rows in found.rows.items():
+        bad = found.bad[name]
         if bad <= reading.max_bad * rows:
             continue
         raise DataError(
             f"{name}: {bad} of {rows} rows are bad, more than the allowed {reading.max_bad:.0%}.",
             hint="mend them, or leave them out: embedft data clean PATH -o OUT --max-bad 50%.",
         )
-
-
-def _counter(model: str) -> CountTokens:
-    import numpy as np
-
-    from embedft.encoder import Encoder
-
-    encoder = Encoder.load(model, precision="float32")
-
-    def count(texts: Any) -> np.ndarray:
-        ids = encoder.tokenize(list(texts), max_length=10**9)
-        return np.fromiter(map(len, ids), np.int64, len(ids))
-
-    return count
 
 
 @data.command()
@@ -179,7 +171,7 @@ def clean(
     cleaned, changes = clean_data(found, config)
     suspects = _suspects(cleaned, model, show_progress=not as_json) if label_errors is not None else []
     write_dataset(cleaned, output, made_by="embedft data clean", force=force, dropped=changes.dropped)
-    summary = {"output": str(output), "rows": sizes(cleaned), "bad_rows": len(found.faults), **changes.as_dict()}
+    summary = {"output": str(output), "rows": cleaned.sizes(), "bad_rows": len(found.faults), **changes.as_dict()}
     if label_errors is not None:
         write_suspects(suspects, label_errors)
         summary["label_errors"] = len(suspects)
@@ -222,16 +214,21 @@ def split(
     \b
     embedft data split all.jsonl -o DATA --ratios 80,10,10
     """
+    from embedft.artifacts import require_free
     from embedft.cli.output import print_json
+    from embedft.data.faults import report
     from embedft.data.split import SplitConfig, parse_ratios
     from embedft.data.split import split as split_data
-    from embedft.data.store import write_dataset
+    from embedft.data.store import is_stored, write_dataset
 
     config = SplitConfig(parse_ratios(ratios), group, time, shots, threshold, seed)
-    divided = split_data(reading.read(), config)
+    require_free(output, force=force, ours=is_stored)
+    found = reading.read()
+    report(found.faults)
+    divided = split_data(found, config)
     write_dataset(divided, output, made_by="embedft data split", force=force)
     if as_json:
-        print_json({"output": str(output), "rows": sizes(divided)})
+        print_json({"output": str(output), "rows": divided.sizes(), "bad_rows": len(found.faults)})
         return
     print_sizes(output, divided)
 

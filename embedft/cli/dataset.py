@@ -54,35 +54,65 @@ class Reading:
     scale: str | None
     max_bad: float
 
-    def read(self, paths: tuple[str, ...] | None = None, *, most: float | None = None) -> Dataset:
-        """The data at ``paths``, else at those of the command; ``most`` is the share of bad rows allowed."""
+    def read(self, *, most: float | None = None) -> Dataset:
+        """The data of the command; ``most`` is the share of bad rows allowed, where it is not ``--max-bad``.
+
+        Raises:
+            ConfigError: an option says nothing about data of this kind.
+            DataError: as `embedft.data.dataset.read_dataset`.
+        """
+        from embedft.errors import ConfigError
+
+        found = self._read(self.paths, self.columns, self.max_bad if most is None else most)
+        useless = [
+            name
+            for name, value, holds in (
+                ("--columns", self.columns, found.kind != "retrieval"),
+                ("--scale", self.scale, found.kind == "scored pairs"),
+            )
+            if value and not holds
+        ]
+        if useless:
+            raise ConfigError(
+                f"{found.path}: holds {found.kind}; {' and '.join(useless)} would change nothing.",
+                hint="leave these options out.",
+            )
+        return found
+
+    def read_other(self, path: str) -> Dataset:
+        """Data beside those of the command, with all its faults; ``--columns`` counts if its files have these columns.
+
+        Raises:
+            DataError: as `embedft.data.dataset.read_dataset`.
+        """
+        from embedft.data.roles import MissingColumnError
+
+        try:
+            return self._read((path,), self.columns, 1.0)
+        except MissingColumnError:
+            return self._read((path,), None, 1.0)
+
+    def _read(self, paths: tuple[str, ...], columns: str | None, most: float) -> Dataset:
         from embedft.data.dataset import read_dataset
         from embedft.data.roles import parse_columns
         from embedft.data.scores import parse_scale
 
-        paths = paths or self.paths
         return read_dataset(
             paths[0] if len(paths) == 1 else paths,
-            columns=parse_columns(self.columns) if self.columns else None,
+            columns=parse_columns(columns) if columns else None,
             scale=parse_scale(self.scale) if self.scale else None,
-            max_bad=self.max_bad if most is None else most,
+            max_bad=most,
         )
 
 
 reading_options = gathered("reading", Reading, READING)
 
 
-def sizes(found: Dataset) -> dict[str, int]:
-    """Split -> rows, or judgments of retrieval data."""
-    tables = found.retrieval.qrels if found.retrieval else found.splits
-    return {name: table.num_rows for name, table in tables.items()}
-
-
 def print_sizes(output: Path, found: Dataset) -> None:
     """Where it was written, and how much."""
     from embedft.cli.output import console
 
-    shown = ", ".join(f"{name} {count:,}" for name, count in sizes(found).items())
+    shown = ", ".join(f"{name} {count:,}" for name, count in found.sizes().items())
     console().print(f"{output}: {shown} {'judgments' if found.retrieval else 'rows'}", markup=False)
 
 
@@ -98,6 +128,7 @@ def require_new(file: Path, begin: str, *, force: bool, apart_from: Iterable[obj
     Raises:
         ArtifactError: it is there already, is one of the other paths, or its folder does not exist.
     """
+    from embedft.artifacts import require_file_free
     from embedft.errors import ArtifactError
 
     here = file.resolve()
@@ -106,9 +137,9 @@ def require_new(file: Path, begin: str, *, force: bool, apart_from: Iterable[obj
             raise ArtifactError(f"{file}: is, or stands in, {other}, which the command names too.", hint=ANOTHER)
     if not file.parent.is_dir():
         raise ArtifactError(f"{file}: the folder {file.parent} does not exist.", hint="make it, or name another path.")
-    if not file.exists():
-        return
-    if not force:
-        raise ArtifactError(f"{file}: is there already.", hint="use --force, or another name.")
-    if not file.is_file() or (file.stat().st_size and not file.read_bytes()[: len(begin)] == begin.encode()):
-        raise ArtifactError(f"{file}: embedft did not write it; --force replaces only its own.", hint=ANOTHER)
+    require_file_free(file, force=force, ours=lambda there: _begins(there, begin.encode()))
+
+
+def _begins(file: Path, begin: bytes) -> bool:
+    with file.open("rb") as there:
+        return there.read(len(begin)) in (begin, b"")

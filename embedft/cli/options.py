@@ -59,6 +59,26 @@ def given_arguments(*, without: Collection[str]) -> list[str]:
     return given
 
 
+def require_use(used: bool, names: Collection[str], beside: str) -> None:
+    """Refuse options that were given although nothing reads them.
+
+    Args:
+        used: whether something reads them.
+        names: of parameters of the running command.
+        beside: what they go with, as on the command line.
+
+    Raises:
+        ConfigError: one of them was given.
+    """
+    from embedft.errors import ConfigError
+
+    context = click.get_current_context()
+    for parameter in () if used else context.command.params:
+        name = str(parameter.name)
+        if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise ConfigError(f"{parameter.opts[0]} does nothing without {beside}.", hint="add that, or leave it out.")
+
+
 def names_in(option: str, text: str) -> tuple[str, ...]:
     """The names in a list with commas, each once.
 

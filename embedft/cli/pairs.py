@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 
 from embedft.cli.asking import Asking, asking_options
 from embedft.cli.dataset import max_bad_option
-from embedft.cli.options import force_option, json_option, names_in, precision_option
+from embedft.cli.options import force_option, json_option, names_in, precision_option, require_use
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,10 +65,10 @@ def pairs(
 ) -> None:
     """Make training pairs out of documents without labels.
 
-    DOCUMENTS is a corpus (BEIR folder, JSONL, CSV, ...), a file, or a folder of PDF, HTML, Markdown, reStructuredText,
-    text and Python files. Each strategy reads queries out of the documents themselves; `questions` are written by a
-    language model behind --endpoint. Then near duplicates go, and the pairs whose document the encoder does not find
-    (round trip).
+    DOCUMENTS is a corpus (BEIR folder, JSONL, CSV, ...), a file, a folder of PDF, HTML, Markdown, reStructuredText,
+    text and Python files, or a pattern such as 'docs/**/*.md'; what is hidden below a folder is not read. Each strategy
+    reads queries out of the documents themselves; `questions` are written by a language model behind --endpoint. Then
+    near duplicates go, and the pairs whose document the encoder does not find (round trip).
 
     \b
     embedft data pairs docs/ -o PAIRS
@@ -77,23 +78,27 @@ def pairs(
     """
     from embedft.artifacts import atomic_directory, require_free
     from embedft.cli.output import print_json
-    from embedft.data.derive import as_rows, derive, drop_repeated, round_trip
-    from embedft.data.extract import read_documents
+    from embedft.data.corpus import read_documents
+    from embedft.data.derive import NAMES, as_rows, derive, drop_repeated, require_strategies, round_trip
+    from embedft.data.extract import chunked
     from embedft.data.store import is_stored, write_manifest
     from embedft.encoder import Encoder
     from embedft.errors import DataError
 
     require_free(output, force=force, ours=is_stored)
     names = names_in("--strategies", strategies)
+    require_strategies(names, (*NAMES, QUESTIONS))
+    require_use(QUESTIONS in names, ("questions", *Asking.__dataclass_fields__), f"--strategies {QUESTIONS}")
+    write = _writer(asking, output, questions, progress=not as_json) if QUESTIONS in names else None
     found = read_documents(documents, max_bad=max_bad)
-    encoder = Encoder.load(model, precision=precision)
-    if chunk_tokens:
-        found = _chunked(found, encoder, chunk_tokens)
+    encoder = Encoder.load(model, precision=precision) if top_k or chunk_tokens else None
+    if encoder and chunk_tokens:
+        found = chunked(found, encoder.count_tokens, chunk_tokens)
     made, report = derive(found, [name for name in names if name != QUESTIONS])
-    if QUESTIONS in names:
-        made += _written(found, questions, asking, output, report, show_progress=not as_json)
+    if write:
+        made += write(found, report)
     made = drop_repeated(made, report)
-    ranks = _ranks(made, found, encoder, top_k, show_progress=not as_json)
+    ranks = _ranks(made, found, encoder if top_k else None, show_progress=not as_json)
     kept = round_trip(made, ranks, report, top_k=max(top_k, 1))
     if not kept:
         raise DataError(
@@ -111,41 +116,33 @@ def pairs(
     _print(output, len(found), report)
 
 
-def _written(
-    documents: list[Document], count: int, asking: Asking, output: Path, report: PairReport, *, show_progress: bool
-) -> list[Derived]:
+def _writer(
+    asking: Asking, output: Path, count: int, *, progress: bool
+) -> Callable[[list[Document], PairReport], list[Derived]]:
     from embedft.data import written
 
     endpoint = asking.open(output)
     prompt = asking.prompt_or(written.QUESTIONS)
-    made = written.questions(documents, endpoint, report, count=count, prompt=prompt, show_progress=show_progress)
-    if endpoint.said():
-        click.echo(f"of {len(documents)} documents: {endpoint.said()}", err=True)
-    return made
 
+    def write(documents: list[Document], report: PairReport) -> list[Derived]:
+        made = written.questions(documents, endpoint, report, count=count, prompt=prompt, show_progress=progress)
+        if endpoint.said():
+            click.echo(f"of {len(documents)} documents: {endpoint.said()}", err=True)
+        return made
 
-def _chunked(documents: list[Document], encoder: Encoder, most: int) -> list[Document]:
-    import numpy as np
-
-    from embedft.data.extract import chunk
-
-    def count(texts: Any) -> np.ndarray:
-        ids = encoder.tokenize(list(texts), max_length=10**9)
-        return np.fromiter(map(len, ids), np.int64, len(ids))
-
-    return [part for document in documents for part in chunk(document, count, most)]
+    return write
 
 
 def _ranks(
-    made: list[Derived], documents: list[Document], encoder: Encoder, top_k: int, *, show_progress: bool
+    made: list[Derived], documents: list[Document], encoder: Encoder | None, *, show_progress: bool
 ) -> np.ndarray:
-    """Rank of each pair's document for its query; all 1 where there is no round trip."""
+    """Rank of each pair's document for its query; all 1 without an encoder."""
     import numpy as np
 
     from embedft.data.retrieval import document_text
     from embedft.index.exact import rank_of
 
-    if not top_k or not made:
+    if encoder is None or not made:
         return np.ones(len(made), np.int64)
     texts = [document_text(document.title, document.text) for document in documents]
     row_of = {document.id: row for row, document in enumerate(documents)}

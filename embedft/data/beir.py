@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from embedft.artifacts import atomic_directory, sha256_of
-from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog, Notes, report
-from embedft.data.normal import type_name
-from embedft.data.qrels import qrels_files, read_qrels
+from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, FaultLog, Notes, bad_lines, report
+from embedft.data.normal import metadata_text, type_name
+from embedft.data.qrels import Judgment, qrels_files, read_qrels
 from embedft.data.retrieval import CORPUS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
 from embedft.data.rows import read_rows
 from embedft.errors import DataError
@@ -46,22 +46,34 @@ def read_beir(path: Path, *, unknown_ids: UnknownIds = "error", max_bad: float =
     for file in files:
         if not file.is_file():
             raise DataError(f"{file}: no such file.", hint="a BEIR folder has corpus.jsonl, queries.jsonl and qrels/.")
-    faults: list[Fault] = []
-    notes = Notes()
-    corpus = read_corpus(files[0], faults, max_bad, notes)
-    queries = _read_queries(files[1], faults, max_bad, notes)
+    logs = [FaultLog(file) for file in files]
+    corpus = _read_documents(logs[0], max_bad)
+    queries = _read_queries(logs[1], max_bad)
+    left_out = {fault.found for log in logs for fault in log.faults}
     qrels = {}
     for split, file in qrels_files(path):
-        files.append(file)
-        rows = read_qrels(file, faults, notes, max_bad)
-        qrels[split] = _known(file, rows, corpus, queries, unknown_ids, faults)
+        logs.append(FaultLog(file))
+        rows = read_qrels(logs[-1], max_bad)
+        qrels[split] = _known(logs[-1], rows, corpus, queries, unknown_ids, left_out)
     if not qrels:
         raise DataError(
             f"{path / 'qrels'}: holds none of {', '.join(f'{split}.tsv' for split in SPLITS)}.",
             hint="add qrels with the columns query-id, corpus-id, score.",
         )
-    hashes = {file.relative_to(path).as_posix(): sha256_of(file) for file in files}
-    return RetrievalData(path, corpus, queries, qrels, faults=tuple(faults), notes=notes, files=hashes)
+    notes = Notes()
+    for log in logs:
+        notes.merge(log.notes)
+    name_of = {log.path: log.path.relative_to(path).as_posix() for log in logs}
+    return RetrievalData(
+        path,
+        corpus,
+        queries,
+        qrels,
+        faults=tuple(fault for log in logs for fault in log.faults),
+        notes=notes,
+        files={name: sha256_of(file) for file, name in name_of.items()},
+        rows={name_of[log.path]: log.rows for log in logs},
+    )
 
 
 def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
@@ -76,7 +88,7 @@ def write_beir(data: RetrievalData, path: Path, *, force: bool = False) -> None:
 
 
 def write_beir_into(data: RetrievalData, folder: Path) -> None:
-    """Write the files of a BEIR folder into an empty one."""
+    """Write the files of a BEIR folder into an empty one; a split without judgments gets none: no reader takes it."""
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as file:
         for row in data.corpus.to_pylist():
             metadata = json.loads(row["metadata"]) if row["metadata"] else {}
@@ -88,6 +100,8 @@ def write_beir_into(data: RetrievalData, folder: Path) -> None:
             file.write(json.dumps({"_id": row["id"], "text": row["text"], **metadata}, ensure_ascii=False) + "\n")
     (folder / "qrels").mkdir()
     for split, qrels in data.qrels.items():
+        if not qrels.num_rows:
+            continue
         with (folder / "qrels" / f"{split}.tsv").open("w", encoding="utf-8") as file:
             file.write("query-id\tcorpus-id\tscore\n")
             for row in qrels.to_pylist():
@@ -114,8 +128,18 @@ def read_corpus(
     Raises:
         DataError: the file is missing, empty or too broken.
     """
-    notes = Notes() if notes is None else notes
+    log = FaultLog(Path(path))
+    corpus = _read_documents(log, max_bad)
+    if faults is None:
+        report(log.faults)
+    else:
+        faults += log.faults
+    if notes is not None:
+        notes.merge(log.notes)
+    return corpus
 
+
+def _read_documents(log: FaultLog, max_bad: float) -> pa.Table:
     def document(row: dict[str, Any], line: int) -> tuple[Any, ...] | str:
         title, text = row.get("title") or "", row.get("text")
         if not isinstance(text, str):
@@ -123,22 +147,16 @@ def read_corpus(
         if not isinstance(title, str):
             return f"title is {type_name(title)}"
         if "title" not in row:
-            notes.add("no title", Path(path), line)
+            log.note("no title", line)
         if not text.strip():
-            notes.add("text is empty", Path(path), line, title)
+            log.note("text is empty", line, title)
         return title, text, _metadata(row)
 
     expected = 'rows like {"_id": "d1", "title": "", "text": "..."}'
-    found: list[Fault] = []
-    corpus = _read_by_id(Path(path), CORPUS_SCHEMA, document, expected, found, max_bad, notes)
-    if faults is None:
-        report(found)
-    else:
-        faults += found
-    return corpus
+    return _read_by_id(log, CORPUS_SCHEMA, document, expected, max_bad)
 
 
-def _read_queries(path: Path, faults: list[Fault], max_bad: float, notes: Notes) -> pa.Table:
+def _read_queries(log: FaultLog, max_bad: float) -> pa.Table:
     def query(row: dict[str, Any], _line: int) -> tuple[Any, ...] | str:
         text = row.get("text")
         if not isinstance(text, str):
@@ -146,26 +164,23 @@ def _read_queries(path: Path, faults: list[Fault], max_bad: float, notes: Notes)
         return (text, _metadata(row)) if text.strip() else "text is empty"
 
     expected = 'rows like {"_id": "q1", "text": "..."}'
-    return _read_by_id(path, QUERIES_SCHEMA, query, expected, faults, max_bad, notes)
+    return _read_by_id(log, QUERIES_SCHEMA, query, expected, max_bad)
 
 
 def _metadata(row: dict[str, Any]) -> str | None:
     """All other fields as JSON text; BEIR's empty ``metadata`` says nothing."""
     other = {key: value for key, value in row.items() if key not in ("_id", "title", "text") and (key, value) != EMPTY}
-    return json.dumps(other, ensure_ascii=False) if other else None
+    return metadata_text(other)
 
 
 def _read_by_id(
-    path: Path,
+    log: FaultLog,
     schema: pa.Schema,
     fields: Callable[[dict[str, Any], int], tuple[Any, ...] | str],
     expected: str,
-    faults: list[Fault],
     max_bad: float,
-    notes: Notes,
 ) -> pa.Table:
     """Rows with a distinct ``_id``; ``fields`` gives the other columns, or the kind of fault."""
-    log = FaultLog(path)
     seen: set[str] = set()
     batches: list[pa.RecordBatch] = []
     block: list[tuple[Any, ...]] = []
@@ -175,20 +190,20 @@ def _read_by_id(
             batches.append(pa.record_batch([list(column) for column in zip(*block, strict=True)], schema=schema))
             block.clear()
 
-    for line, row in read_rows(path, log):
+    for line, row in read_rows(log.path, log):
         row_id = row.get("_id")
         if isinstance(row_id, int) and not isinstance(row_id, bool):
             log.note("_id is a number", line, row_id)
             row_id = str(row_id)
         if not isinstance(row_id, str) or not row_id:
-            log.add("_id is missing or not a string", line, row.get("_id"), str(row))
+            log.add("_id is missing or not a string", line, row.get("_id"), row)
             continue
         if row_id in seen:
-            log.add("_id stands twice", line, row_id, str(row))
+            log.add("_id stands twice", line, row_id, row)
             continue
         values = fields(row, line)
         if isinstance(values, str):
-            log.add(values, line, row_id, str(row))
+            log.add(values, line, row_id, row)
             continue
         seen.add(row_id)
         block.append((row_id, *values))
@@ -196,24 +211,21 @@ def _read_by_id(
             flush()
     flush()
     log.check(expected, max_bad)
-    faults.extend(log.faults)
-    notes.merge(log.notes)
     return pa.Table.from_batches(batches, schema=schema)
 
 
 def _known(
-    path: Path,
-    rows: list[tuple[int, str, str, int]],
+    log: FaultLog,
+    rows: list[Judgment],
     corpus: pa.Table,
     queries: pa.Table,
     unknown_ids: UnknownIds,
-    faults: list[Fault],
+    left_out: Collection[str],
 ) -> pa.Table:
-    """The qrels whose ids exist."""
+    """The qrels whose ids exist; ``left_out`` are ids of bad rows."""
     documents, query_ids = set(corpus["id"].to_pylist()), set(queries["id"].to_pylist())
-    left_out = {fault.found for fault in faults}
     unknown = [
-        Fault(f"{name} that was left out" if value in left_out else f"{name} that {lacking}", path, line, value)
+        Fault(f"{name} that was left out" if value in left_out else f"{name} that {lacking}", log.path, line, value)
         for line, query_id, corpus_id, _ in rows
         for name, lacking, value, known in (
             ("query-id", "the queries do not have", query_id, query_ids),
@@ -224,12 +236,12 @@ def _known(
     if unknown and unknown_ids == "error":
         shown = "\n".join(f"  {fault}" for fault in unknown[:SHOWN])
         raise DataError(
-            f"{path}: {len({fault.line for fault in unknown})} of {len(rows)} rows name ids that corpus.jsonl or "
+            f"{log.path}: {bad_lines(unknown)} of {len(rows)} rows name ids that corpus.jsonl or "
             f"queries.jsonl do not have (or whose row there was left out as bad):\n{shown}",
             hint="check that the files belong together; to leave such rows out use --unknown-ids drop "
             "(in a configuration: data.unknown_ids: drop).",
         )
-    faults.extend(unknown)
+    log.faults += unknown
     bad = {fault.line for fault in unknown}
     kept = [(query_id, corpus_id, grade) for line, query_id, corpus_id, grade in rows if line not in bad]
     columns = [list(column) for column in zip(*kept, strict=True)] if kept else [[], [], []]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from embedft.data import labels as label_checks
-from embedft.data.dataset import Dataset
+from embedft.data.dataset import Dataset, row_texts
 from embedft.data.faults import SHOWN, shortened
 from embedft.data.leakage import Leak, between, find_leakage
-from embedft.data.near import THRESHOLD, duplicate_groups
+from embedft.data.near import THRESHOLD, duplicate_groups, duplicate_rows
+from embedft.data.pairs import pairs_as_retrieval
 from embedft.data.peculiar import peculiarities, scripts
 from embedft.data.scores import on_another_scale
 from embedft.progress import progress
@@ -112,17 +113,31 @@ def check(
             findings += _duplicates(data, split, table, threshold, splits[split])
             findings += _scores(data, split, table, splits[split])
         findings += _labels(data, splits)
-    leakage = find_leakage(data.retrieval) if data.retrieval else []
-    leakage += between(data, data, threshold)
+    leakage = _leakage(data, data, threshold)
     if against is not None:
-        if data.retrieval and against.retrieval:
-            leakage += find_leakage(data.retrieval, other=against.retrieval)
-        leakage += between(data, against, threshold)
+        leakage += _leakage(data, against, threshold)
     rows = sum(data.rows.values()) or sum(split["rows"] for split in splits.values())
     bad = len({(fault.path, fault.line) for fault in data.faults})
     scale = str(data.scale) if data.scale else None
     findings.sort(key=lambda finding: (not finding.left_out, finding.file, -finding.count))
     return Report(str(data.path), data.kind, splits, findings, leakage, rows, bad, scale)
+
+
+def _leakage(data: Dataset, other: Dataset, threshold: float | None) -> list[Leak]:
+    """As training on retrieval finds it, and near duplicates; pairs are queries and their relevant documents."""
+    if not {data.kind, other.kind} <= {"pairs", "retrieval"}:
+        return between(data, other, threshold)
+    trained = _as_retrieval(data)
+    judged = trained if other is data else _as_retrieval(other)
+    assert trained.retrieval is not None  # _as_retrieval made it
+    found = find_leakage(trained.retrieval, other=None if other is data else judged.retrieval)
+    return found + between(trained, judged, threshold)
+
+
+def _as_retrieval(data: Dataset) -> Dataset:
+    if data.retrieval is not None:
+        return data
+    return replace(data, kind="retrieval", splits={}, retrieval=pairs_as_retrieval(data))
 
 
 def _reader_findings(data: Dataset) -> list[Finding]:
@@ -159,7 +174,9 @@ def _texts(data: Dataset) -> dict[tuple[str, str], list[str]]:
             ("queries", "text"): data.retrieval.queries["text"].to_pylist(),
         }
     if data.kind == "tags":
-        return {(split, "tokens"): row_keys(data, table) for split, table in data.splits.items()}
+        return {
+            (split, "tokens"): [text for (text,) in row_texts("tags", table)] for split, table in data.splits.items()
+        }
     found = {}
     for split, table in data.splits.items():
         for column in data.texts(split):
@@ -243,26 +260,20 @@ def _line(data: Dataset, split: str, column: str, number: int) -> str:
     return str(data.splits[split]["line"][number].as_py())
 
 
-def row_keys(data: Dataset, table: pa.Table) -> list[str]:
-    """What makes two rows of a kind the same: their text, or both texts of a pair in an order of their own."""
-    if data.kind == "tags":
-        return [" ".join(row) for row in table["tokens"].to_pylist()]
-    if data.kind == "pairs":
-        rows = zip(table["anchor"].to_pylist(), table["positive"].to_pylist(), strict=True)
-        return ["\x1f".join(row) for row in rows]
-    if data.kind == "scored pairs":
-        both = zip(table["sentence1"].to_pylist(), table["sentence2"].to_pylist(), strict=True)
-        return ["\x1f".join(sorted(row)) for row in both]
-    return [str(text) for text in table["text"].to_pylist()]
+def repeated(
+    kind: str, rows: Sequence[tuple[str, ...]], threshold: float | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each row (`row_texts`) repeats, as `duplicate_rows`; the sentences of a scored pair may be swapped."""
+    return duplicate_rows(rows, threshold, ordered=2 if kind == "pairs" else 0)
 
 
 def _duplicates(
     data: Dataset, split: str, table: pa.Table, threshold: float | None, described: dict[str, Any]
 ) -> list[Finding]:
-    keys = row_keys(data, table)
-    exact, same, near = duplicate_groups(keys, threshold)
-    own = np.arange(len(keys))
-    conflict = np.zeros(len(keys), bool)
+    rows = row_texts(data.kind, table)
+    exact, same, near = repeated(data.kind, rows, threshold)
+    own = np.arange(len(rows))
+    conflict = np.zeros(len(rows), bool)
     if data.kind == "labelled texts":
         conflict = label_checks.conflicting(same, table["labels"].to_pylist())
     kinds = {
@@ -270,13 +281,16 @@ def _duplicates(
         "near duplicate": (near != own) & (exact == own) & ~conflict,
         "same text with another label": conflict,
     }
-    described["duplicates"] = {name: int(rows.sum()) for name, rows in kinds.items()}
+    described["duplicates"] = {name: int(holds.sum()) for name, holds in kinds.items()}
     lines = table["line"].to_numpy()
     found = []
-    for kind, rows in kinds.items():
-        places = np.flatnonzero(rows)
+    for kind, holds in kinds.items():
+        places = np.flatnonzero(holds)
         if len(places):
-            examples = [f"{lines[row]}: as line {lines[near[row]]}: {shortened(keys[row])}" for row in places[:SHOWN]]
+            examples = [
+                f"{lines[row]}: as line {lines[near[row]]}: {shortened(' | '.join(rows[row][:2]))}"
+                for row in places[:SHOWN]
+            ]
             found.append(Finding(kind, split, len(places), False, examples))
     return found
 

@@ -20,13 +20,16 @@ import numpy as np
 import pyarrow as pa
 
 from embedft.data import labels as label_checks
-from embedft.data.check import row_keys
-from embedft.data.dataset import TEXT_COLUMNS, Dataset
+from embedft.data.check import repeated
+from embedft.data.dataset import TEXT_COLUMNS, Dataset, row_texts
 from embedft.data.faults import Fault, shortened
-from embedft.data.leakage import drop_leaking_queries
-from embedft.data.near import THRESHOLD, duplicate_groups
+from embedft.data.leakage import drop_leaking_queries, leaking_rows
+from embedft.data.near import SIGNS, THRESHOLD
+from embedft.data.normal import pair_fault, text_fault
 from embedft.data.parents import PARENT, parent_of
-from embedft.data.peculiar import BIDI, CONTROL, HTML_ENTITY, HTML_TAG, JOINER, is_double_encoded
+from embedft.data.peculiar import BIDI, CONTROL, HTML_ENTITY, JOINER, is_double_encoded, without_tags
+from embedft.data.retrieval import RetrievalData
+from embedft.data.roles import Kind
 from embedft.errors import ConfigError
 
 INVISIBLE = re.compile("[\u200b\u200c\u2060\ufeff\u00ad]")
@@ -34,11 +37,14 @@ BROKEN_LINE = re.compile("\r\n|[\r\u2028\u2029\x85]")
 ODD_SPACE = re.compile("[\u00a0\u202f\u2000-\u200a\u3000\t]")
 RUN = re.compile(r"(?<=\S) {2,}")
 BLANK_LINES = re.compile(r"\n{3,}")
-PUNCTUATION = re.compile(r"[^\w\s]|_")
 PLAIN = re.compile(r"[\x21-\x25\x27-\x3b\x3d-\x7e]+(?: [\x21-\x25\x27-\x3b\x3d-\x7e]+)*")
+# Steps that change what is read, and not only how it is written.
+CHANGING = ("lower", "punctuation")
 # Steps feed each other (an entity may hide a tag); real texts are still after two passes.
 PASSES = 10
 LEAVE = "leave these settings out."
+# Texts that may be empty, or are several a row.
+OTHER_COLUMNS: dict[str, tuple[str, ...]] = {"documents": ("title",), "pairs": ("negatives",)}
 
 Conflicts = Literal["keep", "drop", "majority"]
 
@@ -54,7 +60,8 @@ class CleanConfig:
         threshold: Jaccard index of near duplicates.
         conflicts: equal texts with different labels.
         mend_labels: replace labels that are probably a typo by the label that was meant.
-        leakage: ``"drop"`` leaves out training rows that stand, exactly or nearly, in another split.
+        leakage: ``"drop"`` leaves out training rows that stand, exactly or nearly, in another split; of pairs and of
+            retrieval data those whose query is judged there or is an answer there, or whose answer is a query there.
     """
 
     steps: tuple[str, ...] = ("encoding", "entities", "tags", "control", "invisible", "nfc", "spaces")
@@ -81,7 +88,7 @@ def _entities(text: str) -> str:
 
 
 def _tags(text: str) -> str:
-    return HTML_TAG.sub(" ", text) if "<" in text else text
+    return without_tags(text) if "<" in text else text
 
 
 def _control(text: str) -> str:
@@ -104,7 +111,7 @@ def _spaces(text: str) -> str:
 
 
 def _punctuation(text: str) -> str:
-    return " ".join(PUNCTUATION.sub(" ", text).split())
+    return " ".join(text.translate(SIGNS).split())
 
 
 STEPS: dict[str, Callable[[str], str]] = {
@@ -142,7 +149,7 @@ class Changes:
 
 def clean_text(text: str, steps: tuple[str, ...], changes: Changes | None = None) -> str:
     """``text`` after ``steps``, repeated until nothing changes."""
-    if PLAIN.fullmatch(text) and not {"lower", "punctuation"} & set(steps):
+    if PLAIN.fullmatch(text) and not set(CHANGING) & set(steps):
         return text
     touched = set()
     for _ in range(PASSES):
@@ -164,8 +171,8 @@ def clean_text(text: str, steps: tuple[str, ...], changes: Changes | None = None
 def clean(data: Dataset, config: CleanConfig | None = None) -> tuple[Dataset, Changes]:
     """The data set after cleaning, and what was changed.
 
-    Of retrieval data texts are mended and training judgments that leak left out; documents and queries stay, since ids
-    would dangle.
+    Of retrieval data texts are mended; training judgments that leak are left out, and queries of which nothing is left
+    with all their judgments. All other documents and queries stay, since ids would dangle.
 
     Raises:
         ConfigError: ``config`` asks for what there is not in data of this kind.
@@ -180,18 +187,21 @@ def clean(data: Dataset, config: CleanConfig | None = None) -> tuple[Dataset, Ch
     if config.mend_labels and data.kind == "labelled texts":
         data = _mend_labels(data, changes)
     splits = {name: _drop_repeated(data, table, config, changes) for name, table in data.splits.items()}
+    data = replace(data, splits=splits)
     if config.leakage == "drop" and "train" in splits:
-        splits = _drop_leaking(data, splits, config, changes)
-    return replace(data, splits=splits), changes
+        data = _drop_leaking(data, config, changes)
+    return data, changes
 
 
 def _check_kind(data: Dataset, config: CleanConfig) -> None:
     labelled = data.kind == "labelled texts"
+    tagged = data.kind == "tags"  # tokens stay as they are, each has its tag
     useless = [
         name
         for name, asked, possible in (
-            ("min_chars", config.min_chars is not None, data.kind != "retrieval"),
-            ("max_chars", config.max_chars is not None, data.kind != "retrieval"),
+            *((step, step in config.steps, not tagged) for step in CHANGING),
+            ("min_chars", config.min_chars is not None, data.kind != "retrieval" and not tagged),
+            ("max_chars", config.max_chars is not None, data.kind != "retrieval" and not tagged),
             ("near duplicates", config.duplicates == "near", data.kind != "retrieval"),
             ("conflicts", config.conflicts != "keep", labelled),
             ("mend_labels", config.mend_labels, labelled),
@@ -209,17 +219,44 @@ def _clean_retrieval(data: Dataset, config: CleanConfig, changes: Changes) -> Da
     for column in ("title", "text"):
         corpus = _mapped(corpus, column, config, changes)
     queries = _mapped(queries, "text", config, changes)
-    retrieval = replace(retrieval, corpus=corpus, queries=queries)
+    retrieval = _without_emptied(replace(retrieval, corpus=corpus, queries=queries), changes)
     if config.leakage == "drop" and "train" in retrieval.qrels:
-        before = retrieval.qrels["train"].to_pylist()
-        retrieval, _ = drop_leaking_queries(retrieval)
-        kept = {(row["query_id"], row["corpus_id"]) for row in retrieval.qrels["train"].to_pylist()}
+        kept, _ = drop_leaking_queries(retrieval, near=config.threshold)
+        _note_judgments("stands in another split too", retrieval, kept, changes)
+        retrieval = kept
+    return replace(data, retrieval=retrieval)
+
+
+def _without_emptied(data: RetrievalData, changes: Changes) -> RetrievalData:
+    """Without the queries of which cleaning left nothing, and without their judgments: no reader takes them."""
+    rows = data.queries.to_pylist()
+    faults = [text_fault(row["text"]) for row in rows]
+    gone = {row["id"]: fault for row, fault in zip(rows, faults, strict=True) if fault}
+    if not gone:
+        return data
+    changes.dropped += [
+        Fault(f"query {gone[row['id']]} after cleaning", data.path / "queries.jsonl", 0, row["id"], json.dumps(row))
+        for row in rows
+        if row["id"] in gone
+    ]
+    judged = {
+        name: table.filter(pa.array([query not in gone for query in table["query_id"].to_pylist()], pa.bool_()))
+        for name, table in data.qrels.items()
+    }
+    kept = replace(data, queries=data.queries.filter(pa.array([not fault for fault in faults])), qrels=judged)
+    _note_judgments("its query was left out", data, kept, changes)
+    return kept
+
+
+def _note_judgments(reason: str, before: RetrievalData, after: RetrievalData, changes: Changes) -> None:
+    for split, table in before.qrels.items():
+        kept = {(row["query_id"], row["corpus_id"]) for row in after.qrels[split].to_pylist()}
+        place = before.path / "qrels" / f"{split}.tsv"
         changes.dropped += [
-            Fault("stands in another split too", data.path / "qrels" / "train.tsv", 0, row["query_id"], json.dumps(row))
-            for row in before
+            Fault(reason, place, 0, row["query_id"], json.dumps(row))
+            for row in table.to_pylist()
             if (row["query_id"], row["corpus_id"]) not in kept
         ]
-    return replace(data, retrieval=retrieval)
 
 
 def _mended_parents(table: pa.Table, config: CleanConfig) -> pa.Table:
@@ -240,24 +277,29 @@ def _mapped(table: pa.Table, column: str, config: CleanConfig, changes: Changes)
     values = table[column].to_pylist()
     mended: list[Any]
     if pa.types.is_list(table.schema.field(place).type):
-        mended = [[clean_text(text, config.steps, changes) for text in row] for row in values]
+        # A negative of which nothing is left teaches nothing; its row does.
+        mended = [
+            [text for text in (clean_text(text, config.steps, changes) for text in row) if not text_fault(text)]
+            for row in values
+        ]
     else:
         mended = [clean_text(text, config.steps, changes) for text in values]
     return table.set_column(place, table.schema.field(place), pa.array(mended, table.schema.field(place).type))
 
 
 def _clean_texts(data: Dataset, table: pa.Table, config: CleanConfig, changes: Changes) -> pa.Table:
-    """Texts mended; rows whose text is empty now, or too short or long, are left out."""
+    """Texts mended; rows that no reader would take any more, or whose text is too short or long, are left out."""
     assert data.kind != "retrieval"  # the caller asked
-    columns = [*TEXT_COLUMNS[data.kind], *(["negatives"] if data.kind == "pairs" else [])]
-    for column in columns:
+    for column in (*TEXT_COLUMNS[data.kind], *OTHER_COLUMNS.get(data.kind, ())):
         table = _mapped(table, column, config, changes)
     table = _mended_parents(table, config)
     keep = np.ones(table.num_rows, bool)
+    for fault, rows in _faulty(data.kind, table).items():
+        _note_dropped(table, rows & keep, f"{fault} after cleaning", changes)
+        keep &= ~rows
     for column in TEXT_COLUMNS[data.kind]:
         lengths = np.fromiter((len(text) for text in table[column].to_pylist()), np.int64, table.num_rows)
         limits = [
-            (lengths == 0, f"{column} is empty after cleaning"),
             (lengths < (config.min_chars or 0), f"{column} is shorter than {config.min_chars} characters"),
             (
                 lengths > (config.max_chars or lengths.max(initial=0)),
@@ -268,6 +310,20 @@ def _clean_texts(data: Dataset, table: pa.Table, config: CleanConfig, changes: C
             _note_dropped(table, bad & keep, reason, changes)
             keep &= ~bad
     return table.filter(pa.array(keep))
+
+
+def _faulty(kind: Kind, table: pa.Table) -> dict[str, np.ndarray]:
+    """Fault that the reader would name -> which rows have it, (n,) bool."""
+    found: dict[str, list[int]] = {}
+    for column in TEXT_COLUMNS[kind]:
+        for number, text in enumerate(table[column].to_pylist()):
+            if fault := text_fault(text):
+                found.setdefault(f"{column} {fault}", []).append(number)
+    if kind == "pairs":
+        for number, (anchor, positive, *negatives) in enumerate(row_texts(kind, table)):
+            if fault := pair_fault(anchor, positive, negatives):
+                found.setdefault(fault, []).append(number)
+    return {fault: np.isin(np.arange(table.num_rows), rows) for fault, rows in found.items()}
 
 
 def _note_dropped(table: pa.Table, rows: np.ndarray, reason: str, changes: Changes) -> None:
@@ -298,10 +354,10 @@ def _drop_repeated(data: Dataset, table: pa.Table, config: CleanConfig, changes:
     """The split without repeated rows and, as configured, without contradictions."""
     if config.duplicates == "keep" and config.conflicts == "keep":
         return table
-    keys = row_keys(data, table)
-    exact, same, near = duplicate_groups(keys, config.threshold if config.duplicates == "near" else None)
-    own = np.arange(len(keys))
-    keep = np.ones(len(keys), bool)
+    rows = row_texts(data.kind, table)
+    exact, same, near = repeated(data.kind, rows, config.threshold if config.duplicates == "near" else None)
+    own = np.arange(len(rows))
+    keep = np.ones(len(rows), bool)
     label_sets = [frozenset(row) for row in table["labels"].to_pylist()] if data.kind == "labelled texts" else []
     if label_sets and config.conflicts != "keep":
         keep = _agreeing(same, label_sets, config.conflicts)
@@ -310,13 +366,13 @@ def _drop_repeated(data: Dataset, table: pa.Table, config: CleanConfig, changes:
         return table.filter(pa.array(keep))
     groups = near if config.duplicates == "near" else exact
     seen: set[Any] = set()
-    repeated = np.zeros(len(keys), bool)
+    again = np.zeros(len(rows), bool)
     for number in own[keep].tolist():
         key = (groups[number], label_sets[number]) if label_sets else groups[number]
-        repeated[number] = key in seen
+        again[number] = key in seen
         seen.add(key)
-    _note_dropped(table, repeated, f"{'near ' if config.duplicates == 'near' else 'exact '}duplicate", changes)
-    return table.filter(pa.array(keep & ~repeated))
+    _note_dropped(table, again, f"{'near ' if config.duplicates == 'near' else 'exact '}duplicate", changes)
+    return table.filter(pa.array(keep & ~again))
 
 
 def _agreeing(same: np.ndarray, label_sets: list[frozenset[str]], how: Conflicts) -> np.ndarray:
@@ -334,13 +390,9 @@ def _agreeing(same: np.ndarray, label_sets: list[frozenset[str]], how: Conflicts
     )
 
 
-def _drop_leaking(
-    data: Dataset, splits: dict[str, pa.Table], config: CleanConfig, changes: Changes
-) -> dict[str, pa.Table]:
+def _drop_leaking(data: Dataset, config: CleanConfig, changes: Changes) -> Dataset:
     """Training rows that stand in another split go."""
-    judged = [key for name, table in splits.items() if name != "train" for key in row_keys(data, table)]
-    train = splits["train"]
-    _, _, near = duplicate_groups([*judged, *row_keys(data, train)], config.threshold)
-    leaking = near[len(judged) :] < len(judged)
+    train = data.splits["train"]
+    leaking = leaking_rows(data, config.threshold)
     _note_dropped(train, leaking, "stands in another split too", changes)
-    return {**splits, "train": train.filter(pa.array(~leaking))}
+    return replace(data, splits={**data.splits, "train": train.filter(pa.array(~leaking))})

@@ -1,8 +1,8 @@
-"""Documents to index, out of any source of them: the rows of a corpus with their metadata, or files of a folder.
+"""Documents out of any source of them: the rows of a corpus with their metadata, or files of a folder.
 
-What is added under an id that is there replaces that document, so no two documents may share one. Ids of the source are
-kept; a row without one is called by the path of its file as it was given and its line (``b/data.csv:3``), a file by its
-name below the folder (``guide/ferns.md``).
+What is added to an index under an id that is there replaces that document, so no two documents may share one. Ids of
+the source are kept; a row without one is called by the path of its file as it was given and its line
+(``b/data.csv:3``), a file by its name below the folder (``guide/ferns.md``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import pyarrow as pa
 
 from embedft.data.beir import is_beir, read_corpus
 from embedft.data.dataset import read_dataset
-from embedft.data.extract import PARSERS, document_files, parse_files
-from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault
+from embedft.data.derive import Document
+from embedft.data.extract import PARSERS, document_files, parse_files, visible_files
+from embedft.data.faults import MAX_BAD_SHARE, SHOWN, Fault, report
 from embedft.data.retrieval import CORPUS_SCHEMA
 from embedft.data.source import STDIN, format_suffix
 from embedft.errors import DataError
@@ -54,21 +55,51 @@ def read_indexable(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHA
     Raises:
         DataError: nothing is there, it holds no documents, or more than ``max_bad`` of it cannot be read.
     """
+    found = _read(path, faults, max_bad)
+    if isinstance(found, pa.Table):
+        return found.select(CORPUS_SCHEMA.names)
+    rows = [{"id": each.id, "title": each.title, "text": each.text, "metadata": None} for each in found]
+    return pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA)
+
+
+def read_documents(path: Path, max_bad: float = MAX_BAD_SHARE) -> list[Document]:
+    """The documents of every source that `read_indexable` reads, with their structure where they are files.
+
+    Ids are distinct: where one stands twice, all rows are called by file and line. What was left out is logged.
+
+    Args:
+        path: see `read_indexable`.
+        max_bad: share of bad rows or files that is allowed, 0..1.
+
+    Raises:
+        DataError: nothing is there, it holds no documents, or more than ``max_bad`` of it cannot be read.
+    """
+    faults: list[Fault] = []
+    found = _read(path, faults, max_bad)
+    report(faults)
+    if not isinstance(found, pa.Table):
+        return found
+    ids = found["id"].to_pylist()
+    if len(set(ids)) < len(ids):
+        ids = _places(path, found)
+    return list(map(Document, ids, found["title"].to_pylist(), found["text"].to_pylist()))
+
+
+def _read(path: Path, faults: list[Fault], max_bad: float) -> pa.Table | list[Document]:
+    """Rows, with the columns of `CORPUS_SCHEMA` at least; or documents out of files."""
     if is_beir(path) or path.name == "corpus.jsonl":
         return read_corpus(path / "corpus.jsonl" if path.is_dir() else path, faults, max_bad)
     if path == STDIN:
         return _read_rows(path, faults, max_bad)
-    if not path.exists():
-        if not glob.has_magic(str(path)):
-            raise DataError(f"{path}: no such file or folder.", hint="check the path.")
+    if not path.exists() and glob.has_magic(str(path)):
         return _read_pattern(path, faults, max_bad)
     if files := document_files(path):
         _tell_others(path, files)
-        return _read_files(path, files, faults, max_bad)
+        return parse_files(path, files, faults, max_bad)
     return _read_rows(path, faults, max_bad)
 
 
-def _read_pattern(pattern: Path, faults: list[Fault], max_bad: float) -> pa.Table:
+def _read_pattern(pattern: Path, faults: list[Fault], max_bad: float) -> pa.Table | list[Document]:
     names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
     matched = [Path(name) for name in sorted(names) if Path(name).is_file()]
     if not matched:
@@ -84,15 +115,7 @@ def _read_pattern(pattern: Path, faults: list[Fault], max_bad: float) -> pa.Tabl
             hint="name one kind of them, such as 'docs/**/*.md'.",
         )
     root = Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
-    return _read_files(root, files, faults, max_bad)
-
-
-def _read_files(root: Path, files: list[Path], faults: list[Fault], max_bad: float) -> pa.Table:
-    rows = [
-        {"id": found.id, "title": found.title, "text": found.text, "metadata": None}
-        for found in parse_files(root, files, faults, max_bad)
-    ]
-    return pa.Table.from_pylist(rows, schema=CORPUS_SCHEMA)
+    return parse_files(root, files, faults, max_bad)
 
 
 def _read_rows(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:
@@ -103,7 +126,7 @@ def _read_rows(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:
         )
     faults += data.faults
     parts = [_typed(table) if _is_untyped(table) else table for table in data.splits.values()]
-    return _named(path, pa.concat_tables(parts)).select(CORPUS_SCHEMA.names)
+    return _named(path, pa.concat_tables(parts))
 
 
 def _tell_others(path: Path, files: list[Path]) -> None:
@@ -111,11 +134,7 @@ def _tell_others(path: Path, files: list[Path]) -> None:
     if not path.is_dir():
         return
     taken = set(files)
-    others = Counter(
-        file.suffix.lower() or file.name
-        for file in path.rglob("*")
-        if file.is_file() and file not in taken and not any(part[0] == "." for part in file.relative_to(path).parts)
-    )
+    others = Counter(file.suffix.lower() or file.name for file in visible_files(path) if file not in taken)
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(SHOWN))
         more = ", ..." if len(others) > SHOWN else ""
@@ -124,10 +143,16 @@ def _tell_others(path: Path, files: list[Path]) -> None:
 
 def _named(path: Path, table: pa.Table) -> pa.Table:
     """Rows that were numbered by their reader are called by their file too: another file's rows have other ids."""
-    names = {file: _file_name(path, Path(file)) for file in table["file"].unique().to_pylist()}
-    rows = zip(*(table[name].to_pylist() for name in ("id", "file", "line")), strict=True)
-    ids = [f"{names[file]}:{line}" if name == f"line-{line}" else name for name, file, line in rows]
+    rows = zip(table["id"].to_pylist(), table["line"].to_pylist(), _places(path, table), strict=True)
+    ids = [place if name == f"line-{line}" else name for name, line, place in rows]
     return table.set_column(0, "id", pa.array(ids, pa.string()))
+
+
+def _places(path: Path, table: pa.Table) -> list[str]:
+    """Where each row stands: ``path:line``."""
+    names = {file: _file_name(path, Path(file)) for file in table["file"].unique().to_pylist()}
+    rows = zip(table["file"].to_pylist(), table["line"].to_pylist(), strict=True)
+    return [f"{names[file]}:{line}" for file, line in rows]
 
 
 def _file_name(path: Path, file: Path) -> str:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from unicodedata import category
 
 import numpy as np
 
@@ -25,8 +26,12 @@ from embedft.data.near import THRESHOLD, duplicate_groups, normalised
 from embedft.data.retrieval import document_text
 from embedft.errors import ConfigError
 
-# A capital letter follows, or the text is tokenised and the mark stands alone.
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9À-Þ])|(?<=\s[.!?])\s+")
+# A capital letter follows, or the text is tokenised and the mark stands alone. Closing marks belong to what they close.
+CLOSING = "[\"')\\]\u201d\u2019\u00bb]"
+SENTENCE_END = re.compile(
+    rf"(?:(?<=[.!?])|(?<=[.!?]{CLOSING})|(?<=[.!?]{CLOSING}{CLOSING}))\s+"
+    r"(?=[\"'(\[\u201c\u2018\u00ab]*[A-Z0-9À-Þ])|(?<=\s[.!?])\s+"
+)
 # Shorter than this a text says too little to be found by, or to answer with.
 MIN_QUERY_WORDS, MIN_ANSWER_WORDS = 3, 8
 MIN_TITLE_CHARS = 3
@@ -52,7 +57,7 @@ class Document:
         id: distinct.
         title: may be empty.
         text: without the title.
-        sections: by heading, where the source has headings.
+        sections: by heading, where the source has headings; what stands before the first one has an empty heading.
         links: (text of the link, id of the document it leads to).
     """
 
@@ -96,9 +101,21 @@ def _long_enough(query: str, answer: str) -> bool:
     return len(query.split()) >= MIN_QUERY_WORDS and len(answer.split()) >= MIN_ANSWER_WORDS
 
 
+def _title_in(document: Document, text: str) -> re.Match[str] | None:
+    """Where a text first names the title of its document; "Art" is not named by "artery"."""
+    title = document.title.strip()
+    found = re.finditer(re.escape(title), text, re.I) if title else iter(())
+    return next((match for match in found if not any(_in_word(text, place) for place in match.span())), None)
+
+
+def _in_word(text: str, place: int) -> bool:
+    """Whether a word goes on at a place: letters, digits or marks (vowel signs are some) stand on both sides of it."""
+    return 0 < place < len(text) and all(category(sign)[0] in "LMN" for sign in text[place - 1 : place + 1])
+
+
 def _about(document: Document, sentence: str) -> str:
     """The sentence, after the title where it does not name it."""
-    if not document.title or document.title.lower() in sentence.lower():
+    if not document.title or _title_in(document, sentence):
         return sentence
     return f"{document.title.rstrip(TITLE_ENDS)}: {sentence}"
 
@@ -114,10 +131,9 @@ def _hash(text: str) -> bytes:
 
 def _body(document: Document) -> str:
     """The text, without the title where it begins with it: a query that its answer repeats teaches nothing."""
-    title = document.title.strip()
-    if title and document.text.lstrip()[: len(title)].lower() == title.lower():
-        return document.text.lstrip()[len(title) :].lstrip(TITLE_ENDS + "\n")
-    return document.text
+    text = document.text.lstrip()
+    title = _title_in(document, text[: len(document.title) + 1])
+    return text[title.end() :].lstrip(TITLE_ENDS + "\n") if title and title.start() == 0 else document.text
 
 
 def _title(document: Document) -> Iterator[tuple[str, str]]:
@@ -201,15 +217,20 @@ STRATEGIES: dict[str, Strategy] = {
 NAMES = (*STRATEGIES, "link")
 
 
+def require_strategies(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ConfigError if one of ``names`` is none of ``known``."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"no strategy is named {unknown[0]!r}.", hint=f"use {', '.join(known)}.")
+
+
 def derive(documents: Sequence[Document], strategies: Sequence[str]) -> tuple[list[Derived], PairReport]:
     """The pairs that ``strategies`` read out of the documents, before the round trip.
 
     Raises:
         ConfigError: a strategy is unknown.
     """
-    unknown = [name for name in strategies if name not in NAMES]
-    if unknown:
-        raise ConfigError(f"no strategy is named {unknown[0]!r}.", hint=f"use {', '.join(NAMES)}.")
+    require_strategies(strategies, NAMES)
     report = PairReport()
     made = [
         Derived(" ".join(anchor.split()), positive.strip(), name, document.id)

@@ -1,4 +1,4 @@
-"""Documents out of files as people have them: PDF, HTML, Markdown, reStructuredText, plain text, Python; or rows.
+"""Documents out of files as people have them: PDF, HTML, Markdown, reStructuredText, plain text, Python.
 
 Structure comes from well-kept parsers (markdown-it-py, docutils, Beautiful Soup, pypdf). A file that cannot be read is
 left out and counted, as rows are.
@@ -7,65 +7,53 @@ left out and counted, as rows are.
 from __future__ import annotations
 
 import io
-import logging
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import yaml
 
-from embedft.data.beir import is_beir, read_corpus
-from embedft.data.dataset import read_dataset
 from embedft.data.derive import Document, Section, sentences
-from embedft.data.faults import MAX_BAD_SHARE, Fault, FaultLog, report
+from embedft.data.faults import Fault, FaultLog
 from embedft.data.peculiar import CONTROL
 from embedft.data.source import read_lines
 from embedft.errors import DataError
 
-logger = logging.getLogger("embedft")
+if TYPE_CHECKING:
+    from embedft.data.check import CountTokens
 
 FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.S)
 MAX_FILE = 256 * 2**20
+HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+# Elements that begin and end a line, as browsers show them.
+_OTHER_BLOCKS = """
+address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure form
+header hgroup hr html legend li main menu ol optgroup option p pre search section select summary table tbody td textarea
+tfoot th thead tr ul
+"""
+BLOCKS = HEADINGS | frozenset(_OTHER_BLOCKS.split())
+UNREAD = ("script", "style", "nav", "footer", "noscript", "template", "title")
 Parsed = tuple[str, list[Section], list[tuple[str, str]]]
-CountTokens = Callable[[Sequence[str]], Any]
-
-
-def read_documents(path: Path, max_bad: float = MAX_BAD_SHARE) -> list[Document]:
-    """The documents of a corpus (BEIR folder, JSONL, CSV, ...), of one file, or of all files below a folder.
-
-    Raises:
-        DataError: nothing is there, or more than ``max_bad`` of it cannot be read.
-    """
-    if is_beir(path) or path.name == "corpus.jsonl":
-        rows = read_corpus(path / "corpus.jsonl" if path.is_dir() else path, max_bad=max_bad).to_pylist()
-        return [Document(row["id"], row["title"], row["text"]) for row in rows]
-    if files := document_files(path):
-        faults: list[Fault] = []
-        documents = parse_files(path, files, faults, max_bad)
-        report(faults)
-        return documents
-    data = read_dataset(path, max_bad=max_bad)
-    if data.kind != "documents":
-        raise DataError(
-            f"{path}: holds {data.kind}, not documents.", hint="name documents: rows with a text, or files."
-        )
-    report(data.faults)
-    rows = [row for table in data.splits.values() for row in table.to_pylist()]
-    ids = [row["id"] for row in rows]
-    if len(set(ids)) < len(ids):
-        # Several files number their rows alike.
-        ids = [f"{Path(row['file']).name}:{row['line']}" for row in rows]
-    return [Document(key, row["title"], row["text"]) for key, row in zip(ids, rows, strict=True)]
 
 
 def document_files(path: Path) -> list[Path]:
     """The files that hold a document each: ``path`` itself, or all below it; none where rows are to be read."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.suffix.lower() in PARSERS and file.is_file())
-    return [path] if path.suffix.lower() in PARSERS else []
+    found = visible_files(path) if path.is_dir() else [path] if path.is_file() else []
+    return [file for file in found if file.suffix.lower() in PARSERS]
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """All files below a folder but those that are hidden, or stand in hidden folders, such as ``.venv``."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
 def parse_files(path: Path, files: Sequence[Path], faults: list[Fault], max_bad: float) -> list[Document]:
@@ -91,19 +79,23 @@ def parse_files(path: Path, files: Sequence[Path], faults: list[Fault], max_bad:
             continue
         try:
             title, sections, links = PARSERS[file.suffix.lower()](file)
-        except (ValueError, UnicodeError, OSError, RecursionError, KeyError) as error:
+        except (ValueError, OSError, RecursionError, KeyError) as error:
             log.add("cannot be read", number, f"{name}: {error}")
             continue
-        text = "\n\n".join(part for section in sections for part in (section.heading, section.text) if part)
+        text = _joined(sections)
         if not text.strip() or _is_binary(text):
             log.add("binary" if text.strip() else "no text", number, name)
             continue
-        inside = tuple((words, _target(name, target)) for words, target in links if not urlparse(target).scheme)
-        named = tuple(section for section in sections if section.heading)
-        documents.append(Document(name, title, text, named, inside))
+        targets = [(words, _target(name, target)) for words, target in links]
+        inside = tuple((words, target) for words, target in targets if target is not None)
+        documents.append(Document(name, title, text, tuple(sections), inside))
     log.check("files with text", max_bad)
     faults += log.faults
     return documents
+
+
+def _joined(sections: Iterable[Section]) -> str:
+    return "\n\n".join(part for section in sections for part in (section.heading, section.text) if part)
 
 
 def _is_binary(text: str) -> bool:
@@ -111,9 +103,27 @@ def _is_binary(text: str) -> bool:
     return "\0" in text or len(CONTROL.findall(text)) > len(text) / 100
 
 
-def _target(source: str, target: str) -> str:
-    """Where a relative link leads, as the name of a file below the folder."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(source), unquote(urlparse(target).path)))
+def _target(source: str, target: str) -> str | None:
+    """Where a relative link leads, as the name of a file below the folder; None for addresses and what is no link."""
+    try:
+        address = urlparse(target)
+    except ValueError:
+        return None
+    if address.scheme:
+        return None
+    return posixpath.normpath(posixpath.join(posixpath.dirname(source), unquote(address.path)))
+
+
+def _structured(title: str, blocks: Iterable[tuple[bool, str]], links: list[tuple[str, str]]) -> Parsed:
+    """The sections out of (whether it is a heading, text) in order; without a title the first heading is it."""
+    sections: list[tuple[str, list[str]]] = [("", [])]
+    for is_heading, text in blocks:
+        if is_heading:
+            sections.append((text, []))
+        elif text:
+            sections[-1][1].append(text)
+    found = [Section(heading, "\n\n".join(parts)) for heading, parts in sections if heading or parts]
+    return title or next((section.heading for section in found if section.heading), ""), found, links
 
 
 def _text(file: Path) -> str:
@@ -129,23 +139,20 @@ def _markdown(file: Path) -> Parsed:
 
     title, body = _front_matter(_text(file))
     tokens = MarkdownIt("commonmark", {"maxNesting": 50}).enable("table").parse(body)
-    sections: list[tuple[str, list[str]]] = [("", [])]
+    blocks: list[tuple[bool, str]] = []
     links: list[tuple[str, str]] = []
     in_heading = False
     for token in tokens:
         if token.type == "heading_open":
             in_heading = True
         elif token.type == "inline":
-            words = _inline(token.children or [], links)
-            if in_heading:
-                sections.append((words, []))
-                in_heading = False
-            else:
-                sections[-1][1].append(words)
+            blocks.append((in_heading, _inline(token.children or [], links)))
+            in_heading = False
         elif token.type in ("fence", "code_block"):
-            sections[-1][1].append(token.content.rstrip())
-    found = [Section(heading, "\n\n".join(parts)) for heading, parts in sections if heading or parts]
-    return title or next((section.heading for section in found if section.heading), ""), found, links
+            blocks.append((False, token.content.rstrip()))
+        elif token.type == "html_block":
+            blocks += _html_blocks(_soup(token.content))
+    return _structured(title, blocks, links)
 
 
 def _front_matter(text: str) -> tuple[str, str]:
@@ -166,9 +173,9 @@ def _inline(children: Sequence[Any], links: list[tuple[str, str]]) -> str:
     words: list[str] = []
     opened: tuple[int, str] | None = None
     for child in children:
-        if child.type in ("text", "code_inline"):
+        if child.type in ("text", "code_inline", "image"):  # of an image, what stands for it
             words.append(child.content)
-        elif child.type in ("softbreak", "hardbreak"):
+        elif child.type in ("softbreak", "hardbreak") or child.content.lower().startswith("<br"):
             words.append(" ")
         elif child.type == "link_open":
             opened = len(words), str(child.attrs.get("href", ""))
@@ -179,23 +186,44 @@ def _inline(children: Sequence[Any], links: list[tuple[str, str]]) -> str:
 
 
 def _html(file: Path) -> Parsed:
-    soup = _needs("bs4", "beautifulsoup4").BeautifulSoup(_text(file), "html.parser")
-    for unread in soup(["script", "style", "nav", "footer", "noscript", "template"]):
-        unread.decompose()
+    soup = _soup(_text(file))
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
+    blocks = list(_html_blocks(soup))
     links = [(" ".join(link.get_text().split()), str(link["href"])) for link in soup.find_all("a", href=True)]
-    sections: list[tuple[str, list[str]]] = [("", [])]
-    blocks = ("h1", "h2", "h3", "h4", "h5", "h6", "p", "li", "pre", "td", "dd", "dt", "blockquote")
-    for block in soup.find_all(blocks):
-        if block.find_parent(blocks):
-            continue
-        words = block.get_text() if block.name == "pre" else " ".join(block.get_text(" ").split())
-        if block.name[0] == "h" and block.name[1:].isdigit():
-            sections.append((words, []))
-        elif words:
-            sections[-1][1].append(words)
-    found = [Section(heading, "\n\n".join(parts)) for heading, parts in sections if heading or parts]
-    return title or next((section.heading for section in found if section.heading), ""), found, links
+    return _structured(title, blocks, links)
+
+
+def _soup(text: str) -> Any:
+    bs4 = _needs("bs4", "beautifulsoup4")
+    try:
+        return bs4.BeautifulSoup(text, "html.parser")
+    except bs4.exceptions.ParserRejectedMarkup as error:
+        raise ValueError("broken HTML") from error
+
+
+def _html_blocks(soup: Any) -> Iterator[tuple[bool, str]]:
+    """(Whether it is a heading, text) of each line or paragraph; what is not read is taken out of the tree."""
+    for unread in soup(UNREAD):
+        unread.decompose()
+    pieces = ((_block_around(node), node) for node in soup.descendants)
+    for _, group in groupby(pieces, lambda piece: id(piece[0])):
+        blocks, nodes = zip(*group, strict=True)
+        text = "".join(map(_shown, nodes))
+        text = text.strip("\n") if blocks[0].name == "pre" else " ".join(text.split())
+        if text.strip():
+            yield blocks[0].name in HEADINGS, text
+
+
+def _block_around(node: Any) -> Any:
+    """The innermost block that a node stands in, or is."""
+    return next(up for up in chain((node,), node.parents) if up.name in BLOCKS or up.parent is None)
+
+
+def _shown(node: Any) -> str:
+    """What a browser shows for a node alone, without those inside it; of an image, what stands for it."""
+    if node.name is None:
+        return str(node) if type(node) in node.parent.MAIN_CONTENT_STRING_TYPES else ""
+    return "\n" if node.name == "br" else str(node.get("alt", "")) if node.name == "img" else ""
 
 
 def _rst(file: Path) -> Parsed:
@@ -204,15 +232,13 @@ def _rst(file: Path) -> Parsed:
     settings = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False, "raw_enabled": False,
                 "warning_stream": io.StringIO()}  # fmt: skip
     tree = core.publish_doctree(_text(file), settings_overrides=settings)
-    sections: list[tuple[str, list[str]]] = [("", [])]
-    for node in tree.findall():
-        if isinstance(node, nodes.title):
-            sections.append((node.astext(), []))
-        elif isinstance(node, nodes.paragraph | nodes.literal_block):
-            sections[-1][1].append(node.astext())
+    blocks = [
+        (isinstance(node, nodes.title), node.astext())
+        for node in tree.findall(nodes.TextElement)
+        if not isinstance(node, nodes.Invisible | nodes.label) and not isinstance(node.parent, nodes.TextElement)
+    ]
     links = [(link.astext(), str(link["refuri"])) for link in tree.findall(nodes.reference) if "refuri" in link]
-    found = [Section(heading, "\n\n".join(parts)) for heading, parts in sections if heading or parts]
-    return next((section.heading for section in found if section.heading), ""), found, links
+    return _structured("", blocks, links)
 
 
 def _pdf(file: Path) -> Parsed:
@@ -221,7 +247,7 @@ def _pdf(file: Path) -> Parsed:
         reader = pypdf.PdfReader(file)
         pages = [page.extract_text() or "" for page in reader.pages]
         title = str((reader.metadata or {}).get("/Title") or "")
-    except pypdf.errors.PyPdfError as error:
+    except Exception as error:  # pypdf raises a dozen kinds for damaged and for locked files, not only its own
         raise ValueError(f"damaged or locked PDF: {error}") from error
     return title, [Section("", "\n\n".join(page.strip() for page in pages if page.strip()))], []
 
@@ -246,6 +272,17 @@ PARSERS: dict[str, Callable[[Path], Parsed]] = {
 }
 
 
+def chunked(documents: Sequence[Document], count_tokens: CountTokens, max_tokens: int) -> list[Document]:
+    """All documents in parts, as `chunk` cuts them; a link to a document leads to its first part."""
+    parts = [list(chunk(document, count_tokens, max_tokens)) for document in documents]
+    first = {document.id: own[0].id for document, own in zip(documents, parts, strict=True)}
+    return [
+        replace(part, links=tuple((words, first.get(target, target)) for words, target in part.links))
+        for own in parts
+        for part in own
+    ]
+
+
 def chunk(document: Document, count_tokens: CountTokens, max_tokens: int) -> Iterator[Document]:
     """The document in parts of at most ``max_tokens`` tokens, cut between sections, paragraphs, then sentences.
 
@@ -256,9 +293,11 @@ def chunk(document: Document, count_tokens: CountTokens, max_tokens: int) -> Ite
         for paragraph in section.text.split("\n\n"):
             fits = int(count_tokens([paragraph])[0]) <= max_tokens
             pieces += [
-                (section.heading, part) for part in ([paragraph] if fits else sentences(paragraph)) if part.strip()
+                (section.heading, part)
+                for part in ([paragraph] if fits else sentences(paragraph))
+                if part.strip() or not section.text
             ]
-    sizes = count_tokens([text for _, text in pieces]) if pieces else []
+    sizes: Iterable[int] = count_tokens([text for _, text in pieces]) if pieces else []
     parts: list[list[tuple[str, str]]] = []
     room = 0
     for piece, size in zip(pieces, sizes, strict=True):
@@ -276,6 +315,5 @@ def chunk(document: Document, count_tokens: CountTokens, max_tokens: int) -> Ite
         for heading, text in part:
             merged.setdefault(heading, []).append(text)
         sections = tuple(Section(heading, "\n\n".join(texts)) for heading, texts in merged.items())
-        text = "\n\n".join(f"{each.heading}\n\n{each.text}" if each.heading else each.text for each in sections)
-        named = tuple(each for each in sections if each.heading)
-        yield Document(f"{document.id}#{number}", document.title, text, named, document.links if number == 1 else ())
+        links = document.links if number == 1 else ()
+        yield Document(f"{document.id}#{number}", document.title, _joined(sections), sections, links)

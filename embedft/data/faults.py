@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -78,10 +79,11 @@ class FaultLog:
     faults: list[Fault] = field(default_factory=list)
     notes: Notes = field(default_factory=lambda: Notes())
 
-    def add(self, kind: str, line: int, found: object = "", raw: str = "") -> None:
-        """Count one bad row, which is left out."""
+    def add(self, kind: str, line: int, found: object = "", raw: object = "") -> None:
+        """Count one bad row, which is left out; ``raw`` is its line, or the row that the line held."""
         text = found if isinstance(found, str) else repr(found)
-        self.faults.append(Fault(kind, self.path, line, shortened(text), raw[:RAW_LENGTH]))
+        row = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
+        self.faults.append(Fault(kind, self.path, line, shortened(text), row[:RAW_LENGTH]))
 
     def note(self, kind: str, line: int, found: object = "") -> None:
         """Count a peculiarity of a row that stays."""
@@ -96,13 +98,22 @@ class FaultLog:
         """
         if self.rows == 0:
             raise DataError(f"{self.path}: is empty, no row was found.", hint=f"expected {expected}.")
-        bad_rows = len({fault.line for fault in self.faults})
-        if bad_rows > max_bad * self.rows:
-            kinds = ", ".join(f"{count} x {kind}" for kind, count in Counter(f.kind for f in self.faults).most_common())
-            shown = "\n".join(f"  {fault}" for fault in self.faults[:SHOWN])
-            more = f"\n  ... and {len(self.faults) - SHOWN} more" if len(self.faults) > SHOWN else ""
-            raise DataError(
-                f"{self.path}: {bad_rows} of {self.rows} rows are bad, more than the allowed {max_bad:.0%}: {kinds}.\n"
-                f"{shown}{more}",
-                hint=f"expected {expected}.",
-            )
+        require_few(self.path, self.rows, self.faults, expected, max_bad)
+
+
+def require_few(path: Path, rows: int, faults: Sequence[Fault], expected: str, max_bad: float) -> None:
+    """Raise DataError if more than ``max_bad`` of the rows of a file are bad; the arguments as for `FaultLog.check`."""
+    bad_rows = bad_lines(faults)
+    if bad_rows > max_bad * rows:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in Counter(f.kind for f in faults).most_common())
+        shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise DataError(
+            f"{path}: {bad_rows} of {rows} rows are bad, more than the allowed {max_bad:.0%}: {kinds}.\n{shown}{more}",
+            hint=f"expected {expected}.",
+        )
+
+
+def bad_lines(faults: Sequence[Fault]) -> int:
+    """How many rows of a file are bad; one may have several faults."""
+    return len({fault.line for fault in faults})

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedft.data.leakage import folded
 from embedft.data.retrieval import RetrievalData
@@ -32,7 +33,9 @@ def hold_out(data: RetrievalData, name: str = "dev", *, share: float = 0.1, seed
     # By text, not by id: two documents with one text must not part.
     body_of = dict(zip(data.corpus["id"].to_pylist(), map(folded, data.document_texts()), strict=True))
     components = _Components()
-    for query, document in zip(qrels["query_id"].to_pylist(), qrels["corpus_id"].to_pylist(), strict=True):
+    # A document that many queries were judged against, and that is relevant to none of them, joins nothing.
+    relevant = qrels.filter(pc.greater(qrels["grade"], 0))
+    for query, document in zip(relevant["query_id"].to_pylist(), relevant["corpus_id"].to_pylist(), strict=True):
         components.join(f"q {text_of[query]}", f"d {body_of[document]}")
     queries: dict[str, list[str]] = {}
     for query in dict.fromkeys(qrels["query_id"].to_pylist()):

@@ -8,37 +8,61 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedft.data.near import SIGNS
+
 # A label this many times as rare as the one it resembles is taken for a typo of it.
 RARER = 5
-FORM = re.compile(r"[\W_]+")
+# Shorter labels differ in one letter by nature.
+LONG_ENOUGH = 5
 
 
 def typos(counts: Counter[str]) -> dict[str, tuple[str, str]]:
     """Label -> (how it differs, the label that was probably meant).
 
     ``other case``, ``other separators`` (``-`` for ``_``) or ``one letter off`` (a letter left out, added, changed, or
-    two swapped) of a label that is at least `RARER` times as frequent.
+    two swapped) of a label that is at least `RARER` times as frequent; the most frequent of several.
     """
+    order = counts.most_common()
+    frequent_with: dict[int, list[int]] = {}
+    for place, (label, count) in enumerate(order):
+        if count < RARER * order[-1][1]:
+            break
+        for key in _neighbourhood(label):
+            frequent_with.setdefault(key, []).append(place)
     found: dict[str, tuple[str, str]] = {}
-    order = dict(counts.most_common())
-    for label, count in order.items():
-        for other, frequent in order.items():
-            if frequent < RARER * count:
-                break
-            difference = _difference(label, other)
+    for label, count in order:
+        if order[0][1] < RARER * count:
+            continue
+        for place in sorted({place for key in _neighbourhood(label) for place in frequent_with.get(key, ())}):
+            other, frequent = order[place]
+            difference = _difference(label, other) if frequent >= RARER * count else ""
             if difference:
                 found[label] = (difference, other)
                 break
     return found
 
 
+def _neighbourhood(label: str) -> set[int]:
+    """Hashes of which two labels share one if they differ as `typos` says (and seldom otherwise)."""
+    forms = [label.casefold(), _form(label)]
+    if len(label) >= LONG_ENOUGH:
+        # Whatever the one edit is, the two are equal once a letter is left out of the one, the other, or both.
+        forms += [label, *(label[:place] + label[place + 1 :] for place in range(len(label)))]
+    return set(map(hash, forms))
+
+
+def _form(label: str) -> str:
+    """Without case, and with one sign for each run of separators."""
+    return re.sub(" +", " ", label.translate(SIGNS)).casefold()
+
+
 def _difference(label: str, other: str) -> str:
     if label.casefold() == other.casefold():
         return "other case"
-    if FORM.sub("_", label).casefold() == FORM.sub("_", other).casefold():
+    if _form(label) == _form(other):
         return "other separators"
-    # Numbered and very short labels differ in one letter by nature.
-    if min(len(label), len(other)) < 5 or re.sub(r"\d", "", label) == re.sub(r"\d", "", other):
+    # Numbered labels differ in one letter by nature, too.
+    if min(len(label), len(other)) < LONG_ENOUGH or re.sub(r"\d", "", label) == re.sub(r"\d", "", other):
         return ""
     return "one letter off" if _one_edit(label, other) else ""
 

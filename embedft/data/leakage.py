@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedft.data.dataset import Dataset
-from embedft.data.near import THRESHOLD, duplicate_groups, normalised
+from embedft.data.near import THRESHOLD, duplicate_groups, duplicate_rows
+from embedft.data.pairs import pairs_as_retrieval
 from embedft.data.retrieval import RetrievalData
 
 EXAMPLES = 3
@@ -94,11 +96,18 @@ def _overlap(trained: _Side, judged: _Side, name: str, *, ids: bool) -> list[Lea
     ]
 
 
-def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[RetrievalData, int]:
+def drop_leaking_queries(
+    data: RetrievalData, train: str = "train", *, near: float | None = None
+) -> tuple[RetrievalData, int]:
     """The data without the training rows that leak severely, and how many rows went.
 
     A row goes if its query is judged in another split (by id or text), if its query is a relevant text there, or if its
     document is a query there.
+
+    Args:
+        data: documents, queries and qrels.
+        train: the split that is trained on.
+        near: Jaccard index from which two queries are one (`embedft.data.near`); None compares them folded alone.
     """
     texts = dict(zip(data.queries["id"].to_pylist(), map(folded, data.queries["text"].to_pylist()), strict=True))
     columns = (data.corpus[name].to_pylist() for name in ("id", "title", "text"))
@@ -107,6 +116,8 @@ def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[Ret
     ids = {query for side in judged for query in side.queries}
     queries = {text for side in judged for text in side.queries.values()}
     taken = queries.union(*(side.positives for side in judged))
+    if near is not None:
+        taken |= _near(list(_Side.of(data, train).queries.values()), list(queries), near)
 
     def stays(query: str, document: str) -> bool:
         return query not in taken and document not in queries
@@ -121,6 +132,31 @@ def drop_leaking_queries(data: RetrievalData, train: str = "train") -> tuple[Ret
         keep_pair = [stays(folded(anchor), folded(positive)) for anchor, positive in both]
         kept = replace(kept, pairs={**kept.pairs, train: pairs.filter(pa.array(keep_pair, pa.bool_()))})
     return kept, keep_row.count(False)
+
+
+def leaking_rows(data: Dataset, threshold: float = THRESHOLD) -> np.ndarray:
+    """Which rows of train leak severely into another split, exactly, swapped or nearly, (n,) bool.
+
+    Args:
+        data: rows of any kind, with a split train.
+        threshold: Jaccard index of near duplicates.
+    """
+    table = data.splits["train"]
+    if data.kind == "pairs":
+        view = pairs_as_retrieval(data)
+        numbered = table.append_column("row", pa.array(np.arange(table.num_rows)))
+        kept, _ = drop_leaking_queries(view.with_split("train", view.qrels["train"], numbered), near=threshold)
+        return ~np.isin(np.arange(table.num_rows), kept.pairs["train"]["row"].to_numpy())
+    rows = _rows(data, data.kind == "scored pairs")
+    judged = [row for name, part in rows.items() if name != "train" for row in part]
+    _, _, near = duplicate_rows([*judged, *rows["train"]], threshold)
+    return np.asarray(near[len(judged) :] < len(judged))
+
+
+def _near(trained: list[str], judged: list[str], threshold: float) -> set[str]:
+    """The trained queries that a judged one nearly repeats."""
+    _, _, near = duplicate_groups([*judged, *trained], threshold)
+    return {text for text, first in zip(trained, near[len(judged) :].tolist(), strict=True) if first < len(judged)}
 
 
 @dataclass(frozen=True)
@@ -160,17 +196,17 @@ def _leak(kind: str, split: str, texts: Iterable[str], total: int, *, severe: bo
 def between(data: Dataset, other: Dataset, threshold: float | None = THRESHOLD) -> list[Leak]:
     """What the training rows of ``data`` share with the other splits, or with all splits of another data set.
 
-    Texts of different kinds are compared text by text; two sets of scored pairs or of pairs pair by pair, as they stand
-    and swapped. Kinds: ``exact``, ``swapped pair``, ``normalised`` (but for case, punctuation, white space),
-    ``near duplicate``. Each judged row counts once, for the first of these that holds. Of two sets of queries only the
-    last two are told; `find_leakage` tells the others.
+    Texts of different kinds are compared text by text; two sets of scored pairs pair by pair, as they stand and
+    swapped. Kinds: ``exact``, ``swapped pair``, ``normalised`` (but for case, punctuation, white space),
+    ``near duplicate`` (of both texts of a pair). Each judged row counts once, for the first of these that holds. Of two
+    sets of queries only the last two are told; `find_leakage` tells the others.
 
     Args:
         data: its split ``train`` (every split, where it has none) is what a model learns.
         other: ``data`` itself for its own splits, or the data a model is to be judged on.
         threshold: of near duplicates; None leaves them out.
     """
-    same_kind = data.kind == other.kind and data.kind in ("pairs", "scored pairs")
+    same_kind = data.kind == other.kind == "scored pairs"
     trained = [row for name, rows in _rows(data, same_kind).items() if name == "train" for row in rows]
     if other is data and not trained:
         return []
@@ -209,8 +245,7 @@ def _row_leaks(
         return []
     exact = set(trained)
     swapped = {row[::-1] for row in exact}
-    joined = ["\x1f".join(sorted(normalised(text) for text in row)) for row in (*trained, *judged)]
-    _, same, near = duplicate_groups(joined, threshold)
+    _, same, near = duplicate_rows([*trained, *judged], threshold)
     first = len(trained)
     found: dict[str, list[str]] = {"exact": [], "swapped pair": [], "normalised": [], "near duplicate": []}
     for number, row in enumerate(judged, start=first):

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from embedft.artifacts import atomic_file
 from embedft.data.dataset import Dataset
 from embedft.errors import ConfigError, DataError
 
@@ -152,6 +153,6 @@ def _out_of_fold(
 
 
 def write_suspects(suspects: Sequence[Suspect], path: Path) -> None:
-    """One JSON object a row, the most doubtful first."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(suspect), ensure_ascii=False) + "\n" for suspect in suspects)
+    """One JSON object a row, the most doubtful first; atomically."""
+    with atomic_file(path) as file:
+        file.writelines((json.dumps(asdict(suspect), ensure_ascii=False) + "\n").encode() for suspect in suspects)

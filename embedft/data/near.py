@@ -11,10 +11,10 @@ Massive Datasets, ch. 3. Signatures are computed for blocks of shingles that sta
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,8 +28,23 @@ BLOCK = 2**16
 # In a bucket of more texts than this, each is compared with the first few alone.
 BUCKET, FIRSTS = 64, 4
 
-NO_WORD = re.compile(r"[\W_]+")
+Item = TypeVar("Item", bound=Hashable)
+VARIATION_SELECTORS = frozenset((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 ASCII_FOLD = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+
+
+class _Signs(dict[int, int]):
+    """For `str.translate`: a space for whatever is no letter, number or mark of a letter; found as signs are met."""
+
+    def __missing__(self, code: int) -> int:
+        sign = chr(code)
+        # Without its marks a word of Hindi or Thai is another word; those that choose the form of an emoji say nothing.
+        mark = unicodedata.category(sign) in ("Mn", "Mc") and code not in VARIATION_SELECTORS
+        self[code] = code if sign.isalnum() or mark else ord(" ")
+        return self[code]
+
+
+SIGNS = _Signs()
 
 
 def normalised(text: str) -> str:
@@ -40,7 +55,7 @@ def normalised(text: str) -> str:
     if text.isascii():
         folded = " ".join(text.translate(ASCII_FOLD).lower().split())
     else:
-        folded = NO_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+        folded = " ".join(unicodedata.normalize("NFKC", text).casefold().translate(SIGNS).split())
     return folded or " ".join(text.split())
 
 
@@ -209,8 +224,37 @@ def duplicate_groups(
     return exact, same, first_of[linked[number_of]]
 
 
-def _firsts(texts: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Index of the first equal text for each, (n,), and the distinct texts in order."""
-    seen: dict[str, int] = {}
-    first = np.fromiter((seen.setdefault(text, number) for number, text in enumerate(texts)), np.int64, len(texts))
+def duplicate_rows(
+    rows: Sequence[Sequence[str]], threshold: float | None = THRESHOLD, *, ordered: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each row of one or several texts repeats: a row repeats another if each of its texts does.
+
+    Text by text, since joined together the longest text would decide alone.
+
+    Args:
+        rows: n rows of texts.
+        threshold: as in `duplicate_groups`.
+        ordered: so many texts of a row keep their places; those after them may stand in any order.
+
+    Returns:
+        three (n,) int64, as `duplicate_groups`.
+    """
+    texts = [text for row in rows for text in row]
+    found = duplicate_groups(texts, threshold)
+    if all(len(row) == 1 for row in rows):
+        return found
+    ends = np.cumsum([len(row) for row in rows]).tolist()
+    spans = [(end - len(row), end) for row, end in zip(rows, ends, strict=True)]
+    exact, same, near = (_firsts(_row_keys(first_of.tolist(), spans, ordered))[0] for first_of in found)
+    return exact, same, near
+
+
+def _row_keys(first_of: list[int], spans: Sequence[tuple[int, int]], ordered: int) -> list[tuple[int, ...]]:
+    return [(*first_of[begin:end][:ordered], *sorted(first_of[begin:end][ordered:])) for begin, end in spans]
+
+
+def _firsts(items: Sequence[Item]) -> tuple[np.ndarray, list[Item]]:
+    """Index of the first equal item for each, (n,), and the distinct items in order."""
+    seen: dict[Item, int] = {}
+    first = np.fromiter((seen.setdefault(item, number) for number, item in enumerate(items)), np.int64, len(items))
     return first, list(seen)

@@ -49,13 +49,18 @@ def text_of(row: Row, column: str, role: str) -> str:
     value: Any = row[column]
     if not isinstance(value, str):
         raise BadRowError(f"{role} is {type_name(value)}")
-    if not value:
-        raise BadRowError(f"{role} is empty")
-    if not value.strip():
-        raise BadRowError(f"{role} is white space only")
-    if not value.strip(INVISIBLE).strip():
-        raise BadRowError(f"{role} has no visible character")
+    if fault := text_fault(value):
+        raise BadRowError(f"{role} {fault}")
     return value
+
+
+def text_fault(text: str) -> str:
+    """What makes a text say nothing, as the end of a sentence; ``""`` for all others."""
+    if not text:
+        return "is empty"
+    if not text.strip():
+        return "is white space only"
+    return "" if text.strip(INVISIBLE).strip() else "has no visible character"
 
 
 def type_name(value: Any) -> str:
@@ -75,8 +80,6 @@ def pair(row: Row, columns: Columns, _line: int, log: FaultLog) -> tuple[Any, ..
     """Anchor, positive, negatives."""
     anchor = text_of(row, columns["anchor"][0], "anchor")
     positive = text_of(row, columns["positive"][0], "positive")
-    if anchor == positive:
-        raise BadRowError("the positive equals the anchor")
     negatives: list[str] = []
     for column in columns.get("negative", ()):
         value = row.get(column)
@@ -85,11 +88,18 @@ def pair(row: Row, columns: Columns, _line: int, log: FaultLog) -> tuple[Any, ..
             negatives += [text_of({column: inner}, column, "negative") for inner in value]
         elif value is not None:
             negatives.append(text_of(row, column, "negative"))
+    if fault := pair_fault(anchor, positive, negatives):
+        raise BadRowError(fault)
     if not negatives:
         log.note("no negative", _line)
-    if positive in negatives:
-        raise BadRowError("a negative equals the positive")
     return anchor, positive, negatives
+
+
+def pair_fault(anchor: str, positive: str, negatives: Sequence[str]) -> str:
+    """What makes a pair teach nothing; ``""`` for all others."""
+    if anchor == positive:
+        return "the positive equals the anchor"
+    return "a negative equals the positive" if positive in negatives else ""
 
 
 def scored_pair(row: Row, columns: Columns, line: int, log: FaultLog) -> tuple[Any, ...]:
@@ -118,9 +128,13 @@ def _score(row: Row, column: str, line: int, log: FaultLog) -> float:
             raise BadRowError("score is not a number") from error
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadRowError(f"score is {type_name(value)}")
-    if not math.isfinite(value):
-        raise BadRowError("score is NaN" if math.isnan(value) else "score is infinite")
-    return float(value)
+    try:
+        score = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        score = math.inf
+    if not math.isfinite(score):
+        raise BadRowError("score is NaN" if math.isnan(score) else "score is infinite")
+    return score
 
 
 def labelled_text(row: Row, columns: Columns, line: int, log: FaultLog) -> tuple[Any, ...]:
@@ -162,7 +176,8 @@ def document(row: Row, columns: Columns, line: int, _log: FaultLog) -> tuple[Any
         given = str(given)
     if not isinstance(given, str) or not given:
         raise BadRowError("id is missing or not a text")
-    return given, title or "", text_of(row, columns["text"][0], "text")
+    # Rows of an id and a title are told as documents, too (`embedft.data.roles`).
+    return given, title or "", text_of(row, columns.get("text", ("text",))[0], "text")
 
 
 def tagged(row: Row, columns: Columns, _line: int, _log: FaultLog) -> tuple[Any, ...]:
@@ -174,6 +189,8 @@ def tagged(row: Row, columns: Columns, _line: int, _log: FaultLog) -> tuple[Any,
         raise BadRowError(f"{len(tokens)} tokens and {len(tags)} tags")
     if not all(isinstance(token, str) and token.strip() for token in tokens):
         raise BadRowError("token is empty or not a text")
+    if None in tags:
+        raise BadRowError("tag is null")
     return tokens, [str(tag) for tag in tags]
 
 
@@ -194,4 +211,22 @@ def other_fields(row: Row, columns: Columns) -> str | None:
     others = {name: value for name, value in row.items() if name not in used}
     if set(others) == {"metadata"} and (others["metadata"] is None or isinstance(others["metadata"], dict)):
         others = others["metadata"] or {}
-    return json.dumps(others, ensure_ascii=False, default=str) if others else None
+    return metadata_text(others)
+
+
+def metadata_text(fields: Mapping[str, Any]) -> str | None:
+    """Fields as JSON text, None where there are none; NaN and infinities, which JSON does not know, as null."""
+    if not fields:
+        return None
+    try:
+        return json.dumps(fields, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(fields), ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from embedft.data.dataset import read_dataset
+from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.faults import MAX_BAD_SHARE
 from embedft.data.retrieval import CORPUS_SCHEMA, PAIRS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
 from embedft.errors import DataError
+
+logger = logging.getLogger("embedft")
 
 
 def read_pairs_data(
@@ -31,9 +35,17 @@ def read_pairs_data(
             hint="name the columns of the pairs: 'anchor' is the query, 'positive' the text to be found.",
         )
     splits = {"train": next(iter(data.splits.values()))} if path.is_file() else data.splits
-    pairs = {name: splits[name].select(PAIRS_SCHEMA.names) for name in SPLITS if name in splits}
+    pairs = {name: splits[name] for name in SPLITS if name in splits}
     if not pairs:
         raise DataError(f"{path}: holds no train, dev or test file.", hint="name the file of the pairs itself.")
+    if others := [name for name in splits if name not in pairs]:
+        logger.warning("%s: %s: not read; the splits of pairs are train, dev and test", path, ", ".join(others))
+    return pairs_as_retrieval(replace(data, splits=pairs))
+
+
+def pairs_as_retrieval(data: Dataset) -> RetrievalData:
+    """Pairs as documents, queries and qrels, under the names of their splits."""
+    pairs = {name: table.select(PAIRS_SCHEMA.names) for name, table in data.splits.items()}
     documents: dict[str, str] = {}
     query_ids: list[str] = []
     query_texts: list[str] = []
@@ -55,7 +67,7 @@ def read_pairs_data(
         schema=CORPUS_SCHEMA,
     )
     return RetrievalData(
-        path,
+        data.path,
         corpus,
         pa.table([query_ids, query_texts, [None] * len(query_ids)], schema=QUERIES_SCHEMA),
         qrels,
@@ -63,4 +75,5 @@ def read_pairs_data(
         faults=data.faults,
         notes=data.notes,
         files=data.files,
+        rows=data.rows,
     )

@@ -22,11 +22,21 @@ SEPARATOR = re.compile("[\u2028\u2029\x85]")
 ODD_SPACE = re.compile("[\u00a0\u202f\u2000-\u200a\u3000]")
 FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 STACKED = re.compile("[\u0300-\u036f]{3,}")
-HTML_TAG = re.compile(
-    r"</?(?:p|br|div|span|a|b|i|em|strong|li|ul|ol|td|tr|table|h[1-6]|img|sup|sub|code|pre)\b[^<>]*>", re.I
-)
+# A name is followed by attributes alone, unlike in "i<code.length and j>3"; some attributes need no value.
+NAMES = "p|br|div|span|em|strong|li|ul|ol|td|tr|table|h[1-6]|img|sup|sub|code|pre"
+VALUE = r"""(?:"[^"<]*"|'[^'<]*'|[^\s"'<>]+)"""
+ATTRIBUTE = rf"\s+(?:[a-z_:@][\w:.@-]*\s*=\s*{VALUE}|nowrap|border|hidden|compact|reversed|itemscope)"
+HTML_TAG = re.compile(rf"</(?:{NAMES}|[abi])\s*>|<(?:(?:{NAMES})(?:{ATTRIBUTE})*|[abi](?:{ATTRIBUTE})+)\s*/?>", re.I)
+# One of a letter alone ("List<i>") is a tag where it is closed.
+LETTER_TAG, CLOSED_LETTER = re.compile(r"<([abi])\s*>", re.I), re.compile(r"</([abi])\s*>", re.I)
 HTML_ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6}|#x[0-9a-f]{1,5});", re.I)
 NON_ASCII = re.compile("[^\x20-\x7e]")
+
+
+def without_tags(text: str) -> str:
+    """The text with a space for each HTML tag."""
+    closed = set(map(str.lower, CLOSED_LETTER.findall(text)))
+    return HTML_TAG.sub(" ", LETTER_TAG.sub(lambda tag: " " if tag[1].lower() in closed else tag[0], text))
 
 
 def is_double_encoded(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedft.data.faults import MAX_BAD_SHARE, Fault, FaultLog, Notes
+from embedft.data.faults import MAX_BAD_SHARE, FaultLog
 from embedft.data.source import bare_stem, read_lines
 from embedft.errors import DataError
 
@@ -39,8 +39,8 @@ def qrels_files(folder: Path) -> list[tuple[str, Path]]:
     return [(split, found[split]) for split in ("train", "dev", "test") if split in found]
 
 
-def read_qrels(path: Path, faults: list[Fault], notes: Notes, max_bad: float = MAX_BAD_SHARE) -> list[Judgment]:
-    """(line, query id, document id, grade) of each sound row.
+def read_qrels(log: FaultLog, max_bad: float = MAX_BAD_SHARE) -> list[Judgment]:
+    """(line, query id, document id, grade) of each sound row of the file that ``log`` is of.
 
     Without a header three columns are query, document, grade, and four are TREC's query, iteration, document, grade;
     with one they go by name. A whole number written as a decimal is read as an integer.
@@ -48,7 +48,7 @@ def read_qrels(path: Path, faults: list[Fault], notes: Notes, max_bad: float = M
     Raises:
         DataError: the file is missing, empty or too broken, or its header names none of the usual columns.
     """
-    log = FaultLog(path)
+    path = log.path
     grades: dict[tuple[str, str], int] = {}
     rows: list[Judgment] = []
     places: tuple[int, int, int] | None = None
@@ -79,8 +79,6 @@ def read_qrels(path: Path, faults: list[Fault], notes: Notes, max_bad: float = M
         grades[query, document] = grade
         rows.append((line, query, document, grade))
     log.check("rows of query-id, corpus-id, score (an integer), separated by tabs", max_bad)
-    faults.extend(log.faults)
-    notes.merge(log.notes)
     return rows
 
 

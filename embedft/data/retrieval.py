@@ -45,6 +45,7 @@ class RetrievalData:
         faults: rows that were left out.
         notes: peculiarities of rows that stayed.
         files: file name -> SHA-256, of everything that was read.
+        rows: file name -> rows found in it, bad ones included.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class RetrievalData:
     faults: tuple[Fault, ...] = ()
     notes: Notes = field(default_factory=Notes)
     files: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
 
     def document_texts(self) -> list[str]:
         """The text of each document as an encoder sees it, in corpus order."""

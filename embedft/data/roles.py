@@ -50,6 +50,10 @@ ROLE_OF = {name: role for role, names in SYNONYMS.items() for name in names}
 NAMES = (*SYNONYMS, "negative")
 
 
+class MissingColumnError(DataError):
+    """A file lacks columns that were named for it."""
+
+
 @dataclass(frozen=True)
 class Roles:
     """The kind of a file, and the columns of each role (several for ``negative`` alone)."""
@@ -107,7 +111,7 @@ def assign(columns: Sequence[str], given: Mapping[str, tuple[str, ...]] | None, 
     if given:
         missing = [name for names in given.values() for name in names if name not in columns]
         if missing:
-            raise DataError(
+            raise MissingColumnError(
                 f"{where}: has no column {' and no column '.join(map(repr, missing))}; it has {', '.join(columns)}.",
                 hint="mend --columns.",
             )

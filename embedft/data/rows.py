@@ -169,36 +169,52 @@ def _read_json(path: Path, log: FaultLog) -> Iterator[Row]:
 
 
 def _read_csv(path: Path, log: FaultLog) -> Iterator[Row]:
-    reader = csv.reader((line for _, line in read_lines(path, log)), strict=True)
-    for line, row in _delimited(path, reader, log):
+    for line, row in _delimited(path, _csv_records(path, log), log):
         if any('"' in value for value in row.values()):
             log.note("doubled quotation mark inside a quoted text", line)
         yield line, row
 
 
-def _read_tsv(path: Path, log: FaultLog) -> Iterator[Row]:
-    reader = csv.reader((line for _, line in read_lines(path, log)), delimiter="\t", quoting=csv.QUOTE_NONE)
-    yield from _delimited(path, reader, log)
-
-
-def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
-    header: list[str] | None = None
+def _csv_records(path: Path, log: FaultLog) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line for _, line in read_lines(path, log)), strict=True)
     while True:
         begins = reader.line_num + 1
         try:
-            fields = next(reader)
+            yield begins, next(reader)
         except StopIteration:
             return
         except csv.Error as error:
+            if str(error).startswith("new-line character"):
+                raise DataError(
+                    f"{path}:{begins}: a carriage return stands in a text that is not quoted, or ends a line alone.",
+                    hint=r"end lines with \n or \r\n, and put texts with line breaks into quotes.",
+                ) from error
             # An open quote swallows every line up to the next one: the file cannot be trusted from there on.
             raise DataError(
                 f"{path}:{begins}: broken quoting in the record that begins here: {error}.",
                 hint='close the quote; a quote inside a quoted text is written twice: "".',
             ) from error
+
+
+def _read_tsv(path: Path, log: FaultLog) -> Iterator[Row]:
+    # Not the csv module: to it a carriage return inside a text is an error.
+    lines = ((number, line.rstrip("\r\n")) for number, line in read_lines(path, log))
+    return _delimited(path, ((number, line.split("\t") if line else []) for number, line in lines), log)
+
+
+def _delimited(path: Path, records: Iterator[tuple[int, list[str]]], log: FaultLog) -> Iterator[Row]:
+    """Rows out of (line, fields); the first record names the columns."""
+    header: list[str] | None = None
+    for line, fields in records:
         if not fields:
             continue
         if header is None:
             header = [name.strip() for name in fields]
+            if any("\r" in name for name in header):
+                raise DataError(
+                    f"{path}:1: carriage returns stand in the header, as where they end lines alone.",
+                    hint=r"end lines with \n or \r\n.",
+                )
             if len(set(header)) < len(header):
                 raise DataError(f"{path}:1: a column name stands twice in the header: {header}.", hint="rename one.")
             continue
@@ -206,9 +222,9 @@ def _delimited(path: Path, reader: Any, log: FaultLog) -> Iterator[Row]:
             log.rows += 1
             raw = "\t".join(fields)
             kind = "too many columns" if len(fields) > len(header) else "too few columns"
-            log.add(kind, begins, f"{len(fields)} where the header has {len(header)}", raw)
+            log.add(kind, line, f"{len(fields)} where the header has {len(header)}", raw)
             continue
-        yield begins, dict(zip(header, fields, strict=True))
+        yield line, dict(zip(header, fields, strict=True))
 
 
 def _read_parquet(path: Path, _log: FaultLog) -> Iterator[Row]:

@@ -21,16 +21,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embedft.data.check import row_keys
-from embedft.data.dataset import Dataset
+from embedft.data.dataset import Dataset, row_texts
+from embedft.data.faults import SHOWN
 from embedft.data.near import THRESHOLD, duplicate_groups, groups, normalised
 from embedft.data.parents import parent_of
 from embedft.data.retrieval import RetrievalData, document_text
-from embedft.errors import DataError
+from embedft.errors import ConfigError, DataError
 
 logger = logging.getLogger("embedft")
 
 NAMES = ("train", "dev", "test")
+# Between the labels of a row, and the texts of a pair.
+SEVERAL = "\x1f"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class SplitConfig:
     shots: int | None = None
     threshold: float = THRESHOLD
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.time is not None and self.shots is not None:
+            raise ConfigError("rows are divided by time or by shots, not by both.", hint="leave one of the two out.")
 
 
 def parse_ratios(text: str) -> dict[str, float]:
@@ -88,6 +94,8 @@ def split(data: Dataset, config: SplitConfig) -> Dataset:
     classes = _classes(data, table)
     times = _times(_field(table, config.time), config.time) if config.time else None
     side = assign_sides(component, keys, classes, times, config)
+    if config.shots is not None and classes is not None:
+        _tell_short(classes, side, config.shots)
     side = _without_made_rows([parent_of(text) for text in table["metadata"].to_pylist()], side)
     splits = {name: table.filter(pa.array(side == number)) for number, name in enumerate(config.ratios)}
     if config.shots is not None:
@@ -148,6 +156,15 @@ def _few(parts: list[list[int]], classes: Sequence[str], config: SplitConfig) ->
     return side
 
 
+def _tell_short(classes: Sequence[str], side: np.ndarray, shots: int) -> None:
+    """Name the classes that got fewer rows than asked: their rows are few, or hang together."""
+    taken = Counter(name for name, place in zip(classes, side.tolist(), strict=True) if place == 0)
+    short = [f"{name.replace(SEVERAL, '+')} ({taken[name]})" for name in dict.fromkeys(classes) if taken[name] < shots]
+    if short:
+        more = f", and {len(short) - SHOWN} more" if len(short) > SHOWN else ""
+        logger.warning("fewer than %d rows of train for %s%s", shots, ", ".join(short[:SHOWN]), more)
+
+
 def _balanced(parts: list[list[int]], classes: Sequence[str], config: SplitConfig) -> np.ndarray:
     """Each component goes where its classes lack most, the large ones first."""
     names = {name: number for number, name in enumerate(dict.fromkeys(sorted(classes)))}
@@ -182,6 +199,12 @@ def _none_empty(side: np.ndarray, parts: list[list[int]], sides: int) -> np.ndar
 def _draw(text: str, seed: int) -> bytes:
     salt = seed.to_bytes(16, "little", signed=True)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
+
+
+def row_keys(data: Dataset, table: pa.Table) -> list[str]:
+    """What is drawn by: the text of a row, or both of a pair, of a scored one in an order of their own."""
+    rows = [row[:2] for row in row_texts(data.kind, table)]
+    return [SEVERAL.join(sorted(row) if data.kind == "scored pairs" else row) for row in rows]
 
 
 def _components(data: Dataset, table: pa.Table, config: SplitConfig) -> np.ndarray:
@@ -262,7 +285,7 @@ def _is_date(value: Any) -> bool:
 
 def _classes(data: Dataset, table: pa.Table) -> list[str] | None:
     if data.kind == "labelled texts":
-        return ["\x1f".join(sorted(row)) for row in table["labels"].to_pylist()]
+        return [SEVERAL.join(sorted(row)) for row in table["labels"].to_pylist()]
     if data.kind == "scored pairs":
         # Tenths of the scale, so that each side has low and high ones.
         return [f"{min(int(score * 10), 9)}" for score in table["score"].to_pylist()]

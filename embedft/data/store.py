@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from embedft.artifacts import atomic_directory
+from embedft.artifacts import atomic_directory, atomic_file
 from embedft.data.beir import write_beir_into
 from embedft.data.dataset import Dataset
 from embedft.data.faults import Fault
@@ -57,7 +57,8 @@ def write_dataset(
         DataError: nothing is left to write.
         DiskFullError: the disk ran full.
     """
-    if data.retrieval is None and not any(table.num_rows for table in data.splits.values()):
+    rows = data.sizes()
+    if not any(rows.values()):
         raise DataError(f"{data.path}: no row is left.", hint="look at what was left out and why.")
     with atomic_directory(path, force=force, ours=is_stored) as staged:
         if data.retrieval is not None:
@@ -71,14 +72,13 @@ def write_dataset(
         if left_out:
             (staged / QUARANTINE).parent.mkdir()
             write_quarantine(left_out, staged / QUARANTINE)
-        rows = {split: table.num_rows for split, table in data.splits.items()}
         manifest = {"kind": data.kind, "from": str(data.path), "by": made_by, "rows": rows, "sources": dict(data.files)}
         write_manifest(staged, manifest)
 
 
 def write_quarantine(faults: Iterable[Fault], path: Path) -> None:
-    """One JSON object a row that was left out: file, line, reason, what was found, the row itself."""
-    with path.open("w", encoding="utf-8") as file:
+    """One JSON object a row that was left out: file, line, reason, what was found, the row itself; atomically."""
+    with atomic_file(path) as file:
         for fault in faults:
             row = {
                 "file": str(fault.path),
@@ -87,7 +87,7 @@ def write_quarantine(faults: Iterable[Fault], path: Path) -> None:
                 "found": fault.found,
                 "row": fault.raw.rstrip("\r\n"),
             }
-            file.write(json.dumps(row) + "\n")
+            file.write((json.dumps(row) + "\n").encode())
 
 
 def _lines(table: pa.Table) -> Iterator[str]:

@@ -29,6 +29,7 @@ such than that the their them then there these they this those to too under unti
 where which while who whom why will with would you your yours
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+PUBLISHED = "use the files of one WordNet, 2 or 3, as they are published."
 
 
 class Thesaurus(Protocol):
@@ -84,7 +85,7 @@ class WordNet:
         folder: that holds the files.
 
     Raises:
-        DataError: a file is missing.
+        DataError: a file is missing or is none of WordNet's; or, once a word is looked up, index and data do not fit.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,7 +99,7 @@ class WordNet:
         self.folder = folder
         self._first: dict[str, tuple[int, str, int]] = {}
         for part in PARTS:
-            for number, line in enumerate((folder / f"index.{part}").read_text("utf-8").splitlines(), 1):
+            for number, line in enumerate(_lines(folder / f"index.{part}"), 1):
                 if not line.startswith(" "):
                     self._add(part, line, number)
         self._data = {part: (folder / f"data.{part}").read_bytes() for part in PARTS}
@@ -112,7 +113,7 @@ class WordNet:
         except (IndexError, ValueError) as error:
             raise DataError(
                 f"{self.folder / f'index.{part}'}:{number}: is no line of WordNet's index: {line[:80]!r}",
-                hint="use the files of WordNet 2 or 3 as they are published.",
+                hint=PUBLISHED,
             ) from error
         if tagged > self._first.get(fields[0], (-1, "", 0))[0]:
             self._first[fields[0]] = tagged, part, offset
@@ -122,12 +123,29 @@ class WordNet:
         if len(word) < 2 or word in FUNCTION_WORDS or word not in self._first:
             return ()
         _, part, offset = self._first[word]
-        data = self._data[part]
         # synset_offset lex_filenum ss_type w_cnt word lex_id [word lex_id...]
-        fields = data[offset : data.index(b"\n", offset)].decode().split()
-        count = int(fields[3], 16)
+        data = self._data[part]
+        fields = data[offset : data.find(b"\n", offset)].decode("utf-8", "replace").split()
+        try:
+            if int(fields[0]) != offset:
+                raise ValueError(fields[0])
+            count = int(fields[3], 16)
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"{self.folder / f'data.{part}'}: has no line at {offset}, where index.{part} says {word!r} is.",
+                hint=PUBLISHED,
+            ) from error
         words = [field.split("(")[0].replace("_", " ") for field in fields[4 : 4 + 2 * count : 2]]
         return tuple(dict.fromkeys(found for found in words if found.lower() != word))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: is not UTF-8: {error}", hint="use a WordNet in UTF-8, or a thesaurus file."
+        ) from error
 
 
 def find_wordnet(folder: Path | None = None) -> WordNet:

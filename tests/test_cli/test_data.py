@@ -7,6 +7,10 @@ import sys
 import threading
 import time
 
+import pytest
+
+from embedft.cli.dataset import Reading
+from embedft.errors import ConfigError
 from tests.chat_server import chat_server
 from tests.conftest import assert_user_error, heed_interrupts
 
@@ -81,7 +85,9 @@ def test_mistakes_are_one_message(cli, tmp_path):
     path = write(tmp_path / "train.jsonl", [{"left": "a", "right": "b"}])
     assert_user_error(cli("data", "split", path, "-o", tmp_path / "o"), "cannot tell what the columns left, right hold")
     assert_user_error(cli("data", "clean", tmp_path / "none.csv", "-o", tmp_path / "o"), "no such file")
-    assert_user_error(cli("data", "pairs", path, "-o", tmp_path / "o", "--strategies", "magic"), "cannot tell")
+    assert_user_error(
+        cli("data", "pairs", path, "-o", tmp_path / "o", "--strategies", "magic"), "no strategy is named 'magic'"
+    )
 
 
 def test_augment_writes_more_of_train(cli, tmp_path):
@@ -147,6 +153,42 @@ def test_pairs_of_written_questions(cli, tmp_path):
     }
 
 
+def test_bad_rows_of_retrieval_data_are_counted_by_file(cli, garden):
+    with (garden / "queries.jsonl").open("a") as file:
+        file.write('{"_id": "none"}\n' * 12)
+    done = cli("data", "check", garden)
+    assert "queries.jsonl: 12 of " in done.stderr, "a small share of all rows, not of this file"
+    assert done.returncode == 2
+
+
+def test_split_tells_of_bad_rows_and_of_its_folder_before_the_work(cli, tmp_path):
+    path = write(tmp_path / "train.jsonl", [*rows(), {"text": None, "label": "c1"}])
+    done = cli("data", "split", path, "-o", tmp_path / "split", "--json")
+    assert json.loads(done.stdout)["bad_rows"] == 1
+    assert "train.jsonl:41: text is null" in done.stderr
+    missing = cli("data", "split", tmp_path / "none.jsonl", "-o", tmp_path / "split")
+    assert_user_error(missing, "exists already", "--force")
+
+
+def test_columns_and_scales_that_change_nothing_are_refused(tmp_path, garden):
+    path = write(tmp_path / "train.jsonl", [{"left": row["text"], "right": row["label"]} for row in rows()])
+    columns = "text=left,label=right"
+    with pytest.raises(ConfigError, match="holds retrieval; --columns would change nothing"):
+        Reading((str(garden),), columns, None, 0.05).read()
+    with pytest.raises(ConfigError, match="holds labelled texts; --scale would"):
+        Reading((str(path),), columns, "0,5", 0.05).read()
+
+
+def test_columns_are_those_of_the_other_data_where_it_has_them(tmp_path, garden):
+    path = write(tmp_path / "train.jsonl", [{"left": row["text"], "right": row["label"]} for row in rows()])
+    usual = write(tmp_path / "usual.jsonl", rows())
+    reading = Reading((str(path),), "text=left,label=right", None, 0.05)
+    texts = reading.read().splits["train"]["text"].to_pylist()
+    for other in (path, usual):
+        assert reading.read_other(str(other)).splits["train"]["text"].to_pylist() == texts
+    assert reading.read_other(str(garden)).kind == "retrieval"
+
+
 def test_clean_lists_doubted_labels(cli, tmp_path):
     topics = {"garden": "water the {} early in the morning", "travel": "book a train to {} for two"}
     words = ["roses", "beans", "Oslo", "Lima", "apples", "Vienna", "melons", "Cairo", "carrots", "Kyoto"]
@@ -160,7 +202,7 @@ def test_clean_lists_doubted_labels(cli, tmp_path):
     first = json.loads((tmp_path / "suspects.jsonl").read_text().splitlines()[0])
     assert (first["line"], first["given"], first["suggested"]) == (4, ["travel"], ["garden"])
     again = cli(*command[:4], tmp_path / "other", *command[5:])
-    assert_user_error(again, "is there already", "--force")
+    assert_user_error(again, "exists already", "--force")
     pairs = write(tmp_path / "pairs.jsonl", [{"anchor": "a b c", "positive": "d e f"}])
     other = cli("data", "clean", pairs, "-o", tmp_path / "other", "--label-errors", tmp_path / "none.jsonl")
     assert_user_error(other, "not labelled texts", "leave label errors out")
@@ -176,7 +218,7 @@ def test_outputs_replace_nothing_that_embedft_did_not_write(cli, tmp_path):
     assert_user_error(cli("data", "check", path, *both), "the command names too", "another path")
     precious = tmp_path / "precious.txt"
     precious.write_text("notes")
-    assert_user_error(cli("data", "check", path, "-o", precious, "--force"), "did not write it", "another path")
+    assert_user_error(cli("data", "check", path, "-o", precious, "--force"), "only what embedft wrote", "another path")
     clean = ("data", "clean", path, "-o", tmp_path / "clean")
     assert_user_error(cli(*clean, "--label-errors", tmp_path / "clean" / "e.jsonl"), "stands in", "another path")
     assert_user_error(cli(*clean, "--label-errors", tmp_path / "no" / "e.jsonl"), "does not exist", "another path")

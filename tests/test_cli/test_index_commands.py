@@ -100,10 +100,10 @@ def test_an_approximate_index_tells_its_recall_and_draws_its_curve(run, rough, t
     assert f"recall@10 {told['recall']['value']:.3f}, at least {told['recall']['ci_low']:.3f}" in shown
     assert shown.count("chosen") == 1
     assert "recall@10" in (tmp_path / "curve.html").read_text()
-    assert_user_error(run("index", "info", rough, "--plot", tmp_path / "curve.html"), "is there already")
+    assert_user_error(run("index", "info", rough, "--plot", tmp_path / "curve.html"), "exists already")
     (tmp_path / "thesis.html").write_text("precious")
     done = run("index", "info", rough, "--plot", tmp_path / "thesis.html", "--force")
-    assert_user_error(done, "embedft did not write it")
+    assert_user_error(done, "only what embedft wrote")
     assert_user_error(run("index", "info", rough, "--plot", rough / "curve.html"), "stands in")
 
 
@@ -173,7 +173,7 @@ def test_notes_are_left_out_where_they_are_not_wanted(run, tmp_path):
 def test_a_build_draws_its_curve(run, tmp_path):
     build = ("index", "build", GARDEN, "--model", "bundled", "-o", tmp_path / "idx")
     (tmp_path / "thesis.html").write_text("precious")
-    assert_user_error(run(*build, "--plot", tmp_path / "thesis.html"), "is there already")
+    assert_user_error(run(*build, "--plot", tmp_path / "thesis.html"), "exists already")
     assert_user_error(run(*build, "--plot", tmp_path / "idx" / "curve.html"), "stands in")
     assert not (tmp_path / "idx").exists()
     done = run(*build, "--plot", tmp_path / "none.html")

@@ -183,7 +183,7 @@ def test_links_are_called_as_they_are_called(stored, monkeypatch, capsys):
 
 def test_a_device_is_never_replaced_by_a_page(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ArtifactError, match="embedft did not write it"):
+    with pytest.raises(ArtifactError, match="is a link or a device"):
         require_new(tmp_path / "pipe", "<!", force=True)
 
 

@@ -97,6 +97,14 @@ def test_wordnet_files_are_read(tmp_path):
     assert found.synonyms("jug") == ("water jug",)
     assert found.synonyms("dry") == ("jug",)
     assert found.synonyms("the") == ()
+    for line in (b"jug n 1 0 1 2 00009999\n", b"jug n 1 0 1 2 00000003\n"):
+        (tmp_path / "index.noun").write_bytes(line)
+        with pytest.raises(DataError, match=r"data.noun: has no line at \d+, where index.noun says 'jug' is"):
+            WordNet(tmp_path).synonyms("jug")
+    (tmp_path / "index.noun").write_bytes(b"caf\xe9 n 1 0 1 1 00000000\n")
+    with pytest.raises(DataError, match=r"index.noun: is not UTF-8"):
+        WordNet(tmp_path)
+    (tmp_path / "index.noun").write_text("")
     (tmp_path / "index.verb").write_text("water v one\n")
     with pytest.raises(DataError, match=r"index.verb:1: is no line"):
         WordNet(tmp_path)

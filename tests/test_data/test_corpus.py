@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedft.data import read_indexable
-from embedft.data.corpus import _is_number, _number
+from embedft.data.corpus import _is_number, _number, read_documents
 from embedft.errors import DataError
 
 
@@ -164,6 +164,35 @@ def test_a_file_that_cannot_be_read_is_a_fault_like_a_bad_row(tmp_path):
     lines = [json.dumps({"id": str(number), "text": "ferns"}) for number in range(30)]
     (tmp_path / "c.jsonl").write_text("\n".join([*lines, '{"id": "x", "text": 5}']))
     assert len(read(tmp_path / "c.jsonl")[1]) == 1
+
+
+def test_documents_to_derive_from_are_those_to_index(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one/a.csv", "two/a.csv", "docs/sub/b.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("title,text\nBasil,Basil likes warmth and sun\n")
+    for path in (GARDEN, Path("one"), Path("*/a.csv"), Path("docs/**/*.md")):
+        rows = read(path)[0]
+        found = read_documents(path)
+        assert [(each.id, each.title, each.text) for each in found] == [
+            (row["id"], row["title"], row["text"]) for row in rows
+        ]
+        assert len({each.id for each in found}) == len(found)
+
+
+def test_documents_to_derive_from_have_ids_of_their_own_where_files_repeat_them(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("id,text\n1,Basil likes warmth and sun\n")
+    assert [each.id for each in read_documents(tmp_path)] == [f"{tmp_path}/a.csv:2", f"{tmp_path}/b.csv:2"]
+
+
+def test_rows_beside_files_of_documents_are_named(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("embedft"), "propagate", True)
+    (tmp_path / "docs.jsonl").write_text('{"text": "ferns like shade"}\n')
+    (tmp_path / "README.md").write_text("about the data")
+    with caplog.at_level(logging.INFO, logger="embedft"):
+        assert [each.id for each in read_documents(tmp_path)] == ["README.md"]
+    assert "not read: 1 .jsonl" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedft.data.check import row_keys
 from embedft.data.clean import CleanConfig, clean, clean_text
 from embedft.data.dataset import read_dataset
 from embedft.data.near import duplicate_groups, near_pairs, normalised
 from embedft.data.roles import parse_columns
-from embedft.data.split import SplitConfig, split
+from embedft.data.split import SplitConfig, row_keys, split
 from embedft.data.store import write_dataset
-from embedft.errors import DataError
+from embedft.errors import ConfigError, DataError
 
 RATIOS = {"train": 60.0, "dev": 20.0, "test": 20.0}
 # What a UTF-8 file can hold: everything but lone surrogates.
@@ -90,6 +89,10 @@ def test_a_text_that_was_cleaned_stays_as_it_is(text):
         ("f\u00c3\u00bcr", "f\u00fcr"),
         ("one\u00a0two\ttwo   three \n\n\n\nfour ", "one two two three\n\nfour"),
         ("def f(x):\n    return  x < 3", "def f(x):\n    return x < 3"),
+        ("if a<b and c>d then", "if a<b and c>d then"),
+        ("List<i> and Map<a, b>, i<code.length and j>3", "List<i> and Map<a, b>, i<code.length and j>3"),
+        ("<b>bold</b> <I>too</I> cut</i>", "bold too cut"),
+        ('<a href="x?a>b">one</a> <td nowrap>two<br /> <p class=c id = "d">three', "one two three"),
         ("\U0001f468\u200d\U0001f469\u200d\U0001f467 stay", "\U0001f468\u200d\U0001f469\u200d\U0001f467 stay"),
     ],
 )
@@ -181,6 +184,20 @@ def test_classes_keep_their_shares_and_shots_their_number(shared):
         assert labels.count("NUM") == pytest.approx(share * 1009, rel=0.05)
     few = split(whole, SplitConfig(RATIOS, shots=8)).splits["train"]["labels"].combine_chunks().flatten().to_pylist()
     assert {label: few.count(label) for label in set(few)} == dict.fromkeys(set(few), 8)
+
+
+def test_shots_are_not_divided_by_time():
+    with pytest.raises(ConfigError, match="by time or by shots"):
+        SplitConfig(RATIOS, time="day", shots=3)
+
+
+def test_classes_with_fewer_rows_than_shots_are_named(tmp_path, caplog):
+    nearly = "this is nearly the same text of one class number {} and so on and on"
+    copies = [{"text": nearly.format(number), "label": "a"} for number in range(8)]
+    others = [{"text": f"quite {n} other {n * 7919 % 997}", "label": "b"} for n in range(20)]
+    done = split(read_dataset(write_rows(tmp_path / "train.jsonl", copies + others)), SplitConfig(RATIOS, shots=5))
+    assert {name: table.num_rows for name, table in done.splits.items()} == {"train": 5, "test": 23}
+    assert "fewer than 5 rows of train for a (0)" in caplog.text
 
 
 def test_groups_stay_together_and_time_runs_forward(tmp_path):

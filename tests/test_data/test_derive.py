@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from embedft.data.derive import Derived, Document, PairReport, derive, drop_repeated, round_trip
-from embedft.data.extract import chunk, read_documents
-from embedft.errors import ConfigError, DataError
+from embedft.data.corpus import read_documents
+from embedft.data.derive import Derived, Document, PairReport, derive, drop_repeated, round_trip, sentences
+from embedft.data.extract import chunk, chunked
+from embedft.errors import ConfigError
 
 MARKDOWN = """# Tomatoes
 
@@ -54,6 +55,10 @@ def docs(tmp_path):
     return tmp_path
 
 
+def words(texts):
+    return np.array([len(text.split()) for text in texts])
+
+
 def made_by(documents, strategy):
     pairs, report = derive(documents, [strategy])
     assert report.made.total() == len(pairs)
@@ -70,37 +75,6 @@ def test_documents_keep_the_structure_of_their_files(docs):
     assert "menu" not in found["herbs/basil.html"].text
     assert "var x" not in found["herbs/basil.html"].text
     assert [section.heading for section in found["compost.rst"].sections] == ["Compost", "What may go in"]
-
-
-def test_a_pdf_is_read(tmp_path):
-    """A PDF of one page, written here by hand."""
-    stream = b"BT /F1 18 Tf 40 700 Td (Roses want to be cut in spring before they shoot) Tj ET"
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
-        b"/Resources << /Font << /F1 5 0 R >> >> >>",
-        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    body, places = b"%PDF-1.4\n", []
-    for number, content in enumerate(objects, start=1):
-        places.append(len(body))
-        body += b"%d 0 obj\n%s\nendobj\n" % (number, content)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    end = b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (
-        table,
-        len(body),
-    )
-    (tmp_path / "roses.pdf").write_bytes(body + end)
-    (document,) = read_documents(tmp_path / "roses.pdf")
-    assert document.text == "Roses want to be cut in spring before they shoot"
-
-
-def test_a_damaged_pdf_among_few_files_is_named(tmp_path):
-    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4 nothing")
-    with pytest.raises(DataError, match=r"cannot be read \(a\.pdf"):
-        read_documents(tmp_path)
 
 
 def test_each_strategy_reads_its_own_pairs(docs):
@@ -161,15 +135,61 @@ def test_the_filter_counts_what_it_drops():
 
 
 def test_chunks_respect_their_limit_and_lose_nothing():
-    def words(texts):
-        return np.array([len(text.split()) for text in texts])
-
     text = "\n\n".join(" ".join(f"word{n}-{m}" for m in range(7)) + " end. Next one here." for n in range(20))
     parts = list(chunk(Document("d", "t", text), words, 30))
     assert len(parts) > 3
     assert all(words([part.text])[0] <= 30 for part in parts)
     assert " ".join(part.text for part in parts).split() == text.split()
     assert len({part.id for part in parts}) == len(parts)
+
+
+def test_chunks_keep_what_stands_before_the_first_heading_and_headings_without_text(tmp_path):
+    intro = "The intro says a thing that nobody repeats below."
+    page = f"{intro}\n\n# Part\n\n## One\n\n{'word ' * 30}\n\n## Two\n\n{'other ' * 30}\n"
+    (tmp_path / "a.md").write_text(page)
+    (document,) = read_documents(tmp_path)
+    parts = list(chunk(document, words, 32))
+    assert len(parts) > 2
+    assert " ".join(part.text for part in parts).split() == document.text.split()
+    assert intro in parts[0].text
+    assert [anchor for anchor, pair in made_by([document], "heading").items()] == ["Part: One", "Part: Two"]
+
+
+def test_links_lead_to_the_first_part_of_a_document_that_was_cut(tmp_path):
+    (tmp_path / "a.md").write_text(f"# One\n\n{'word ' * 30}\n\n# Two\n\n{'other ' * 30}\n")
+    (tmp_path / "b.md").write_text(f"# B\n\nsee [growing words](a.md) for it {'x ' * 10}")
+    parts = chunked(read_documents(tmp_path), words, 32)
+    assert [part.id for part in parts] == ["a.md#1", "a.md#2", "b.md"]
+    assert made_by(parts, "link")["growing words"].document == "a.md#1"
+
+
+def test_texts_beyond_the_length_of_the_encoder_are_counted_and_cut(encoder):
+    sentence = "A gardener waters ferns. "
+    (long, short) = encoder.count_tokens([sentence * 400, sentence])
+    assert long > 3 * encoder.max_length
+    assert short == len(encoder.tokenize([sentence])[0])
+    parts = list(chunk(Document("d", "", sentence * 400), encoder.count_tokens, encoder.max_length + 100))
+    assert len(parts) > 2
+
+
+def test_sentences_keep_their_closing_marks():
+    text = 'He said "Go home." Then (it was late.) We asked ("Why?") She said \u201cNo.\u201d Nobody went.'
+    assert sentences(text) == [
+        'He said "Go home."', "Then (it was late.)", 'We asked ("Why?")', "She said \u201cNo.\u201d", "Nobody went.",
+    ]  # fmt: skip
+
+
+def test_a_title_is_named_by_whole_words_alone():
+    artery = "Artery disease is common in old people and it is treated with pills. "
+    artery += "The heart pumps blood through a hundred thousand kilometres of vessels."
+    ((_, pair),) = made_by([Document("1", "Art", artery)], "title").items()
+    assert pair.positive == artery
+    ((anchor, _),) = made_by([Document("1", "Art", artery)], "first").items()
+    assert anchor.startswith("Art: Artery disease")
+    # A vowel sign continues the word ("day", "days").
+    days = "\u0926\u093f\u0928\u094b\u0902 a b c d e f g h"
+    ((_, pair),) = made_by([Document("1", "\u0926\u093f\u0928", days)], "title").items()
+    assert pair.positive == days
 
 
 def test_sentences_say_what_they_are_about():
@@ -218,28 +238,3 @@ def test_code_with_form_feeds_and_classes_on_one_line():
     assert pairs["Return the area of a rectangle."].positive == "def area(width, height):\n    return width * height"
     line = 'class Broken(Exception): "Raised when a thing is broken"; code = 1\n'
     assert made_by([Document("b.py", "", line)], "docstring") == {}
-
-
-def test_front_matter_gives_the_title_and_no_text(tmp_path):
-    body = "# When to water\n\nWater them early in the morning, at the roots and not the leaves.\n"
-    (tmp_path / "a.md").write_text("---\ntitle: Tomatoes in pots\ntags: [x]\n---\n" + body)
-    (tmp_path / "b.md").write_text("---\n: [no yaml\n---\n" + body)
-    first, second = read_documents(tmp_path)
-    assert first.title == "Tomatoes in pots"
-    assert "tags" not in first.text
-    assert [section.heading for section in first.sections] == ["When to water"]
-    assert "no yaml" in second.text
-
-
-def test_binary_files_are_left_out(tmp_path):
-    (tmp_path / "good.md").write_text("# A page\n\nWater them early in the morning, at the roots and not the leaves.\n")
-    (tmp_path / "bad.md").write_bytes(bytes(range(256)) * 8)
-    assert [document.id for document in read_documents(tmp_path, max_bad=0.5)] == ["good.md"]
-    with pytest.raises(DataError, match="binary"):
-        read_documents(tmp_path, max_bad=0.1)
-
-
-def test_rows_of_several_files_have_ids_of_their_own(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.csv").write_text("title,text\nBasil,Basil likes warmth and sun\n")
-    assert len({document.id for document in read_documents(tmp_path)}) == 2

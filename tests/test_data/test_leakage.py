@@ -3,6 +3,7 @@
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,3 +131,12 @@ def test_one_component_cannot_be_split(tmp_path):
     (tmp_path / "p.csv").write_text("anchor,positive\n" + "".join(f"q{i},the only document\n" for i in range(30)))
     with pytest.raises(DataError, match="none can be held out"):
         hold_out(read_retrieval(tmp_path / "p.csv"))
+
+
+def test_a_document_judged_irrelevant_joins_no_queries(garden_data):
+    train = garden_data.qrels["train"]
+    queries = train["query_id"].unique()
+    columns = [queries, pa.array(["fern-care"] * len(queries)), pa.array([0] * len(queries), pa.int32())]
+    judged = pa.concat_tables([train, pa.table(columns, schema=train.schema)])
+    held = hold_out(garden_data.with_split("train", judged), "held", share=0.2).qrels["held"]
+    assert held.filter(pc.greater(held["grade"], 0)).equals(hold_out(garden_data, "held", share=0.2).qrels["held"])

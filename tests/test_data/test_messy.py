@@ -145,13 +145,13 @@ def test_a_file_without_rows_is_named(shared, name):
 
 @pytest.mark.parametrize("name", ["crlf.tsv", "trec_4_columns.txt", "header_other_names.tsv", "no_header.tsv"])
 def test_every_form_of_qrels_gives_the_same_judgments(shared, name):
-    from embedft.data.faults import Notes
+    from embedft.data.faults import FaultLog
     from embedft.data.qrels import read_qrels
 
     folder = shared / "messy" / "qrels_missing" / "qrels_variants"
-    expected = [row[1:] for row in read_qrels(folder / "crlf.tsv", [], Notes())]
+    expected = [row[1:] for row in read_qrels(FaultLog(folder / "crlf.tsv"))]
     assert len(expected) == 446
-    assert [row[1:] for row in read_qrels(folder / name, [], Notes())] == expected
+    assert [row[1:] for row in read_qrels(FaultLog(folder / name))] == expected
 
 
 @pytest.mark.parametrize(
