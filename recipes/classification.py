@@ -1,22 +1,23 @@
-"""Train a classifier on embeddings: a logistic head on the frozen encoder, then the encoder with its head.
+"""Train a classifier on embeddings: a logistic head on the frozen encoder, or encoder and head together.
 
-python recipes/classification.py DATA -o RUN [--model bundled] [--quick]
+python recipes/classification.py DATA -o RUN [--model bundled] [--end-to-end [--quick]]
 
-DATA is a file or a folder (train, dev, test) with the columns text and label. The first takes seconds and is often good
-enough; the second (--end-to-end) trains the encoder as well, and is compared with the first.
+DATA is a file or a folder (train, dev, test) with the columns text and label. The head alone takes seconds and is often
+good enough; --end-to-end trains the encoder as well, and is compared with such a head.
 """
 
 import argparse
 from pathlib import Path
 
 from embedft import RunConfig, train
+from embedft.errors import EmbedftError
 from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("data", help="file or folder of labelled texts, or hub name")
 parser.add_argument("-o", "--output", type=Path, required=True, help="directory of the run")
 parser.add_argument("--model", default="bundled", help="encoder to start from: folder, hub name, or 'bundled'")
-parser.add_argument("--quick", action="store_true", help="20 steps, to see that all works")
+parser.add_argument("--quick", action="store_true", help="with --end-to-end: 20 steps, to see that all works")
 parser.add_argument("--end-to-end", action="store_true", help="train the encoder together with its head")
 
 
@@ -35,4 +36,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EmbedftError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from embedft import RunConfig, train
+from embedft.errors import EmbedftError
 from embedft.reports.run import write_report
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,4 +38,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EmbedftError as error:
+        raise SystemExit(f"error: {error}") from None

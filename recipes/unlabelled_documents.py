@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from embedft import Encoder, RunConfig, compare, evaluate_retrieval, train
+from embedft.artifacts import atomic_file, require_free
 from embedft.data import document_text, read_retrieval
+from embedft.data.corpus import read_documents
 from embedft.data.derive import as_rows, derive, drop_repeated, round_trip
-from embedft.data.extract import read_documents
+from embedft.errors import DataError, EmbedftError
 from embedft.index.exact import rank_of
 from embedft.reports.run import write_report
 
@@ -30,6 +32,7 @@ parser.add_argument("--quick", action="store_true", help="20 steps, to see that 
 def main() -> None:
     """Run the recipe."""
     options = parser.parse_args()
+    require_free(options.output / "run")
     base = Encoder.load(options.model)
     pairs = make_pairs(options.documents, base, options.output)
     training = {"max_steps": 20} if options.quick else {}
@@ -58,12 +61,21 @@ def make_pairs(source: str, encoder: Encoder, output: Path) -> Path:
     row_of = {document.id: row for row, document in enumerate(documents)}
     ranks = rank_of(queries, vectors, np.array([row_of[pair.document] for pair in made]))
     kept = round_trip(made, ranks, report, top_k=100)
+    if not kept:
+        raise DataError(
+            f"{source}: {len(documents)} documents gave no pair.",
+            hint="add titles or headings, or let a language model write questions: embedft data pairs --endpoint.",
+        )
     print(f"{len(kept)} pairs out of {len(documents)} documents")
     output.mkdir(parents=True, exist_ok=True)
     path = output / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in as_rows(kept)), encoding="utf-8")
+    with atomic_file(path) as file:
+        file.writelines((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in as_rows(kept))
     return path
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EmbedftError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,37 @@ def test_the_similarity_recipe_ends_with_a_comparison(tmp_path):
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     assert "spearman: " in run("similarity", folder, "-o", tmp_path / "run", "--quick")
+
+
+def refused(monkeypatch, name, *arguments):
+    """What the recipe says as it ends, run in this process."""
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(RECIPES / f"{name}.py"), run_name="__main__")
+    return caught.value.code
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.py")))
+def test_a_recipe_says_what_is_wrong_in_a_line_and_how_to_mend_it(tmp_path, monkeypatch, name):
+    said = refused(monkeypatch, name, tmp_path / "nowhere", "-o", tmp_path / "run")
+    assert said.startswith("error: ") and "nowhere" in said and "\nhint: " in said
+
+
+def test_documents_of_a_run_that_is_there_are_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "pairs.jsonl").write_text("its pairs")
+    said = refused(monkeypatch, "unlabelled_documents", GARDEN / "corpus.jsonl", "-o", tmp_path)
+    assert "exists already" in said and (tmp_path / "pairs.jsonl").read_text() == "its pairs"
+
+
+def test_documents_without_a_pair_are_told(tmp_path, monkeypatch):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.txt").write_text(f"note {number}\n")
+    said = refused(monkeypatch, "unlabelled_documents", folder, "-o", tmp_path / "run")
+    assert "3 documents gave no pair" in said and not (tmp_path / "run").exists()
 
 
 def test_every_recipe_is_listed():

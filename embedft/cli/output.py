@@ -37,8 +37,10 @@ def console() -> Console:
     """Standard output; wide enough for every table where it is not a terminal."""
     from rich.console import Console
 
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=max(out.width, WIDE))
+    # A text of the user's may hold what rich takes for the name of an emoji.
+    plain: dict[str, Any] = {"highlight": False, "emoji": False}
+    out = Console(**plain)
+    return out if out.is_terminal else Console(**plain, width=max(out.width, WIDE))
 
 
 def print_evaluation(evaluation: Evaluation, intervals: Mapping[str, Sequence[float | None]]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from embedft.config import HeadConfig
@@ -19,6 +21,8 @@ logger = logging.getLogger("embedft")
 # To choose a step in training: enough texts to tell encoders apart, few enough to encode each time.
 QUICK_TEXTS = 4000
 QUICK_C = 10.0
+# Texts of each class that are among them in any case: a class without one could only be told wrongly.
+QUICK_OF_CLASS = 2
 
 
 def labels_of(data: Dataset, split: str) -> Labels:
@@ -52,7 +56,7 @@ def _dev(encoder: Encoder, data: Dataset, *, show_progress: bool = False) -> tup
 def logistic_head(
     encoder: Encoder, data: Dataset, config: HeadConfig | None = None, *, seed: int = 0, show_progress: bool = False
 ) -> Head:
-    """The logistic head of an encoder: fitted on train, calibrated on dev, or on folds of train where there is none.
+    """The logistic head of an encoder: fitted on train, calibrated on dev, or on folds of train where dev is small.
 
     Args:
         encoder: of the texts, which are encoded as documents.
@@ -104,15 +108,26 @@ def centroid_head(
 
 
 def quick_head(encoder: Encoder, data: Dataset, *, seed: int = 0) -> Head:
-    """A logistic head to choose a step by: of at most 4,000 texts, C 10, not calibrated, bound to no encoder."""
+    """A logistic head to choose a step by: of some 4,000 texts, C 10, not calibrated, bound to no encoder."""
     labels = labels_of(data, "train")
-    rows = np.arange(len(labels))
-    if len(rows) > QUICK_TEXTS:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:QUICK_TEXTS])
+    rows = _drawn(labels, seed)
     texts = texts_of(data, "train")
     vectors = encoder.encode_documents([texts[row] for row in rows.tolist()])
     settings = HeadConfig(regularisation=QUICK_C, calibrate=False, in_scope=0.0)
     return fit_logistic(vectors, [labels[row] for row in rows.tolist()], settings, several=several_of(data))
+
+
+def _drawn(labels: Labels, seed: int) -> npt.NDArray[np.intp]:
+    """`QUICK_TEXTS` rows, ascending; more where `QUICK_OF_CLASS` of each class are more."""
+    order = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    held: Counter[str] = Counter()
+    needed: list[int] = []
+    others: list[int] = []
+    for row in order:
+        lacking = any(held[name] < QUICK_OF_CLASS for name in labels[row])
+        (needed if lacking else others).append(row)
+        held.update(labels[row])
+    return np.sort([*needed, *others[: max(QUICK_TEXTS - len(needed), 0)]])
 
 
 def examples_of(encoder: Encoder, data: Dataset) -> Examples:

@@ -26,8 +26,10 @@ MAX_ITERATIONS = 500
 # Of the gradient in whitened variables, whose curvature is about 1. On 10,000 texts of banking77 the objective is then
 # lower than where scikit-learn stops by default.
 TOLERANCE = 3e-4
-# Keeps the whitening matrix regular where nothing is penalised: the bias.
-BIAS_RIDGE = 1e-9
+# Of the mean curvature: keeps the whitening matrix regular where the penalty is smaller than what fp64 tells apart.
+FLOOR = 1e-9
+# Rows whose second moments are summed at a time, in fp64: one copy of them is alive.
+BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -102,21 +104,24 @@ def fit_path(
 
     kind = torch.from_numpy(vectors[:0]).dtype
     rows, dim = vectors.shape
-    total = float(weights.sum())
     row_weights = weights if weights.ndim == 1 else weights.mean(1)
+    # Of each label, so that the curvature of its own loss, which the tolerance stands on, is the same however many.
+    total = float(row_weights.sum())
+    by_row = np.asarray(row_weights / total, np.float64)
+    # Around their mean, which the bias takes up: far from zero the digits would go into what all have in common.
+    mean = (by_row @ vectors).astype(vectors.dtype)
     # The last column carries the bias.
-    extended = torch.cat([torch.from_numpy(np.ascontiguousarray(vectors)), torch.ones(rows, 1, dtype=kind)], 1)
+    extended = torch.cat([torch.from_numpy(vectors - mean), torch.ones(rows, 1, dtype=kind)], 1)
     share = torch.from_numpy(weights / total).to(kind)
     goal = torch.from_numpy(target)
-    by_row = torch.from_numpy(row_weights / row_weights.sum()).to(kind)
-    moment = ((extended * by_row[:, None]).T @ extended).double()
+    moment = _moment(extended, torch.from_numpy(by_row))
     curvature = 0.25 if loss is sigmoid_loss else (1 - 1 / outputs) / outputs
     penalised = torch.ones(dim + 1, dtype=torch.float64)
     penalised[-1] = 0
     start = torch.zeros(outputs, dim + 1, dtype=torch.float64)
     for strength in strengths:
         ridge = 1 / (strength * total)
-        floor = BIAS_RIDGE * max(float(moment.trace()) / (dim + 1), 1e-30)
+        floor = FLOOR * max(float(moment.trace()) / (dim + 1), 1e-30)
         root = torch.linalg.cholesky(curvature * moment + torch.diag(ridge * penalised + floor))
         inverse = torch.linalg.solve_triangular(root, torch.eye(dim + 1, dtype=torch.float64), upper=False)
         whitened = extended @ inverse.T.to(kind)
@@ -129,5 +134,21 @@ def fit_path(
 
         found = minimise(objective, (start @ root).to(kind), tolerance=tolerance, max_iterations=max_iterations)
         start = found.point.double() @ inverse
-        weight = start[:, :dim].to(kind).numpy()
-        yield Linear(weight, start[:, dim].to(kind).numpy(), found.converged)
+        weight, bias = start[:, :dim].numpy(), start[:, dim].numpy()
+        yield Linear(weight.astype(mean.dtype), (bias - weight @ mean).astype(mean.dtype), found.converged)
+
+
+def _moment(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted sum of the rows' outer products, (dim, dim), in fp64: its lower triangle, above it zeros.
+
+    A sum in fp32 errs by more than the penalty that keeps it regular where rows are many and alike.
+    """
+    import torch
+    from scipy.linalg.blas import dsyrk
+
+    found = np.zeros((rows.shape[1], rows.shape[1]), order="F")
+    for part, share in zip(torch.split(rows, BLOCK), torch.split(weights, BLOCK), strict=True):
+        scaled = (part.double() * share.sqrt()[:, None]).numpy()
+        # Half of what a product of matrices takes, that is, as long as one in fp32.
+        found = dsyrk(1.0, scaled.T, beta=1.0, c=found, lower=1, overwrite_c=1)
+    return torch.from_numpy(found)

@@ -26,10 +26,22 @@ RECORD = "classifier.json"
 NUMBERS = [np.float64, np.float32]
 
 
+def _encoder(model: str | Path) -> Encoder:
+    """Opened once a process, as long as its folder stays: an estimator that is cloned for each fold shares it."""
+    return _opened(str(model), _state(Path(model)))
+
+
 @lru_cache(maxsize=4)
-def _encoder(name: str) -> Encoder:
-    """Opened once a process: an estimator that is cloned for each fold shares it."""
+def _opened(name: str, _folder: tuple[Any, ...]) -> Encoder:
     return Encoder.load(name)
+
+
+def _state(folder: Path) -> tuple[Any, ...]:
+    """Where a folder lies, and name, size and time of each of its files; nothing of a name that is no folder."""
+    if not folder.is_dir():
+        return ()
+    files = [(str(path), path.stat()) for path in sorted(folder.resolve().rglob("*"))]
+    return tuple((name, found.st_size, found.st_mtime_ns, found.st_ino) for name, found in files)
 
 
 class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped base classes
@@ -48,7 +60,7 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = "bundled",
+        model: str | Path = "bundled",
         *,
         C: float | None = None,  # noqa: N803 - its name in scikit-learn
         class_weight: Literal["balanced"] | dict[Any, float] | None = None,
@@ -84,6 +96,7 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             ValueError: ``y`` has one class, or does not fit ``X``.
+            DataError: ``class_weight`` has a label that ``y`` has not, and lacks one that it has.
             ModelError: the encoder cannot be opened.
         """
         texts = _texts(X)
@@ -121,6 +134,7 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts: list[str] | None,
     ) -> tuple[Any, list[tuple[Any, ...]], Any, bool]:
         """X and y, checked: X, the labels of each text, all labels, and whether a text may have several."""
+        y = y.toarray() if hasattr(y, "toarray") else y
         self.lists_ = _is_lists(y)
         if self.lists_:
             if texts is None:
@@ -185,14 +199,26 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.head_.in_scope(self._known(X))
 
     def explain(self, X: Any, k: int = 3) -> list[list[Neighbour]]:  # noqa: N803
-        """For each text the ``k`` nearest training texts, with labels and cosine; empty if fitted on numbers."""
+        """For each text the ``k`` nearest training texts, with cosine and labels (as strings, whatever ``y`` held).
+
+        Empty lists if it was fitted on numbers.
+        """
         check_is_fitted(self)
         return self.head_.explain(self._known(X), k)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """The share of texts whose label, or all of whose labels, are right."""
-        if not _is_lists(y):
+        """The share of texts whose label, or all of whose labels, are right.
+
+        Raises:
+            ValueError: ``y`` holds lists of labels, and did not in ``fit``, or the other way round.
+        """
+        check_is_fitted(self)
+        if not self.lists_:
+            if _is_lists(y):
+                raise ValueError("y holds lists of labels; expected what it held in fit, where it held none.")
             return float(super().score(X, y, sample_weight))
+        if not _all_lists(y):
+            raise ValueError("y holds no lists of labels; expected them, as in fit.")
         right = [set(own) == set(given) for own, given in zip(self.predict(X), y, strict=True)]
         return float(np.average(right, weights=sample_weight))
 
@@ -206,7 +232,7 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         folder = Path(folder)
         record = {
             "format": FORMAT,
-            "parameters": self.get_params(),
+            "parameters": {name: _stored(value) for name, value in self.get_params().items()},
             "labels": self.classes_.tolist(),
             "type": self.classes_.dtype.str,
             "lists": self.lists_,
@@ -221,7 +247,7 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The estimator that was saved in ``folder``, fitted.
 
         Raises:
-            ArtifactError: there is none, or it is damaged.
+            ArtifactError: there is none, it is damaged, or it is of a later format.
         """
         path = Path(folder) / RECORD
         if not path.is_file():
@@ -229,7 +255,13 @@ class EmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head = Head.load(folder)
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT:
+                raise ArtifactError(
+                    f"{path}: is of format {record['format']!r}, this embedft reads {FORMAT}.", hint="update embedft."
+                )
             found = cls(**record["parameters"])
+            if isinstance(found.class_weight, list):
+                found.class_weight = dict(found.class_weight)
             kind = np.dtype(record["type"])
             found.classes_ = np.array(record["labels"], dtype=kind)
             found.lists_ = bool(record["lists"])
@@ -248,18 +280,32 @@ def _is_lists(y: Any) -> bool:
     if not hasattr(y, "__iter__") or (hasattr(y, "__array__") and np.ndim(y) > 1):
         return False
     rows = list(y)
-    if not rows or not all(isinstance(row, list | tuple | set | frozenset) for row in rows):
+    if not rows or not _all_lists(rows):
         return False
     # Rows of 0 and 1 of one length are an indicator matrix written as lists.
     lengths = {len(row) for row in rows}
     return not (len(lengths) == 1 and lengths != {0} and all(value in (0, 1) for row in rows for value in row))
 
 
+def _all_lists(rows: Any) -> bool:
+    return all(isinstance(row, list | tuple | set | frozenset) for row in rows)
+
+
+def _stored(value: Any) -> Any:
+    """A setting as JSON has it: numpy's numbers as Python's, paths as texts, class weights as pairs."""
+    if isinstance(value, dict):
+        # Keys of JSON objects are strings, labels need not be.
+        return [[_stored(label), _stored(weight)] for label, weight in value.items()]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
 def _texts(X: Any) -> list[str] | None:  # noqa: N803
     """The texts of X; None if it holds something else.
 
     Raises:
-        ValueError: X is one text, or some of it are texts and some not.
+        ValueError: X is one text or empty, or some of it are texts and some not.
     """
     if isinstance(X, str):
         raise ValueError("X is one text; expected a list of texts.")
@@ -271,6 +317,8 @@ def _texts(X: Any) -> list[str] | None:  # noqa: N803
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
         X = X[:, 0]  # noqa: N806
     values = list(X)
+    if not values:
+        raise ValueError("X is empty; expected at least 1 text, or a row of numbers.")
     known = [isinstance(value, str) for value in values]
     if not any(known):
         return None

@@ -68,7 +68,7 @@ class Classification:
     def prepare(self, data: Dataset, config: DataConfig, seed: int) -> Prepared:
         """The data with a dev split, and without the training rows that leak if they are to be dropped.
 
-        Labels that stand in other splits alone are told in the log.
+        Labels that stand in other splits alone, and those that are left with one text in train, are told in the log.
 
         Raises:
             DataError: there is no training split or no dev split can be made; train has one class, or a class with one
@@ -78,6 +78,7 @@ class Classification:
         require_classes(data)
         found = with_dev(data, config, seed, self.leakage)
         _require_several_classes(found.data)
+        _report_lone(found.data)
         report_unknown(found.data)
         return found
 
@@ -218,9 +219,8 @@ def require_classes(data: Dataset) -> None:
     _require_several_classes(data)
     lone = lone_classes(labels_of(data, "train"))
     if lone:
-        shown = ", ".join(repr(name) for name in lone[:SHOWN]) + (", ..." if len(lone) > SHOWN else "")
         raise DataError(
-            f"{data.path}: {len(lone)} classes of train have one text each: {shown}; expected two at least.",
+            f"{data.path}: {len(lone)} classes of train have one text each: {_shown(lone)}; expected two at least.",
             hint="add texts of these classes, or leave the classes out.",
         )
 
@@ -236,6 +236,16 @@ def _require_several_classes(data: Dataset) -> None:
         )
 
 
+def _report_lone(data: Dataset) -> None:
+    """Say in the log which classes have one text in train, now that dev and what leaked are out of it."""
+    lone = lone_classes(labels_of(data, "train"))
+    if lone:
+        logger.warning(
+            "%d classes are left with one text in train, the others are in dev or were left out: %s",
+            len(lone), _shown(lone),
+        )  # fmt: skip
+
+
 def report_unknown(data: Dataset) -> None:
     """Say in the log which labels stand in other splits alone."""
     known = set(classes_of(data))
@@ -244,11 +254,14 @@ def report_unknown(data: Dataset) -> None:
         unknown = sorted({label for row in labels for label in row} - known)
         if unknown:
             rows = sum(not known & set(row) for row in labels)
-            shown = ", ".join(repr(label) for label in unknown[:SHOWN]) + (", ..." if len(unknown) > SHOWN else "")
             logger.warning(
                 "split %s has %d labels that are not in train (%s): its %d texts without another are out of scope",
-                name, len(unknown), shown, rows,
+                name, len(unknown), _shown(unknown), rows,
             )  # fmt: skip
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
 TASK = Classification()

@@ -255,10 +255,15 @@ def with_dev(data: Dataset, config: DataConfig, seed: int, find: Callable[[Datas
         find: the leakage of the data.
 
     Raises:
-        DataError: no dev split can be made, or rows leak and ``config.leakage`` is "fail".
+        DataError: no dev split can be made, all of train was dropped, or rows leak and ``config.leakage`` is "fail".
     """
     found = without_leaks(data, config, find, _drop)
     data = found.data
+    if found.dropped and not data.splits["train"].num_rows:
+        raise DataError(
+            f"{data.path}: all {found.dropped} training rows stand in another split too, and data.leakage is drop.",
+            hint="add training rows of their own, or use data.leakage: report.",
+        )
     if "dev" not in data.splits:
         ratios = {"train": 1 - config.dev_share, "dev": config.dev_share}
         divided = split(replace(data, splits={"train": data.splits["train"]}), SplitConfig(ratios, seed=seed))

@@ -50,6 +50,11 @@ def check_head(config: RunConfig, loss: str, losses: Sequence[str]) -> None:
             f"head.hidden or head.dropout is set, and head.kind is {kind}, which has no hidden layer.",
             hint="leave them out, or use head.kind: mlp.",
         )
+    if kind == "mlp" and config.head.regularisation is not None:
+        raise ConfigError(
+            "head.regularisation is set, and head.kind is mlp, which has no C.",
+            hint="leave it out, or use head.kind: logistic or linear.",
+        )
     if end_to_end and config.training.anchor is not None:
         raise ConfigError(
             "training.anchor is set, and training.loss is cross_entropy: the head fits the new encoder alone.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,10 +13,12 @@ import torch
 from embedft.config import HeadConfig, RunConfig
 from embedft.data.dataset import Dataset
 from embedft.encoder import Encoder
-from embedft.heads.fit import Target, adjusted, class_weights, fit_logistic
+from embedft.heads.fit import FEW, Target, adjusted, class_weights, fit_logistic
 from embedft.heads.frozen import examples_of, labels_of, logistic_head, texts_of
 from embedft.heads.head import Floats, Head, Kind, Layer
 from embedft.training.losses.vectorloss import FromVectors, Objective
+
+logger = logging.getLogger("embedft")
 
 # A head has fewer weights than the encoder and no pretraining to keep.
 HEAD_RATE = 10.0
@@ -81,7 +84,8 @@ class CrossEntropy(Objective):
         balance = None if self.balance is None else self.balance.to(goal.device)
 
         def loss(columns: Sequence[torch.Tensor]) -> torch.Tensor:
-            logits = self.logits(columns[0])
+            # As the head is fitted and judged: of unit length, also where the modules do not see to that, or are cut.
+            logits = self.logits(torch.nn.functional.normalize(columns[0], dim=1))
             if not self.start.several:
                 return torch.nn.functional.cross_entropy(logits, goal, weight=balance)
             weight = None if balance is None else torch.where(goal > 0, balance[1], balance[0])
@@ -177,6 +181,8 @@ def fit_head(encoder: Encoder, data: Dataset, config: RunConfig, *, show_progres
 def head_of(objective: CrossEntropy, encoder: Encoder, data: Dataset, config: RunConfig) -> Head:
     """The head that was trained end to end, calibrated on dev, bound to the encoder, with its examples.
 
+    There are no folds that it was not trained on: a small dev is heard alone, and the log says so.
+
     Args:
         objective: with the weights of the kept step.
         encoder: with the weights of the same step.
@@ -186,5 +192,10 @@ def head_of(objective: CrossEntropy, encoder: Encoder, data: Dataset, config: Ru
     head = replace(objective.head, encoder=encoder.fingerprint, examples=examples_of(encoder, data))
     if "dev" not in data.splits:
         return head
-    logits = head.logits(encoder.encode_documents(texts_of(data, "dev")))
-    return adjusted(head, logits, labels_of(data, "dev"), config.head, on="dev")
+    labels = labels_of(data, "dev")
+    if len(labels) < FEW:
+        logger.warning(
+            "the head's temperature and its threshold for texts out of scope stand on %d texts of dev; %d are better",
+            len(labels), FEW,
+        )  # fmt: skip
+    return adjusted(head, head.logits(encoder.encode_documents(texts_of(data, "dev"))), labels, config.head, on="dev")

@@ -49,7 +49,7 @@ def tracked_in(folder: Path, names: Sequence[str]) -> Iterator[None]:
     What they print goes to standard error; standard output belongs to results.
 
     Args:
-        folder: made when a tracker first writes.
+        folder: made, if there is a tracker.
         names: of the trackers; with none, nothing happens.
     """
     if not names:

@@ -13,7 +13,7 @@ from embedft.config import HeadConfig
 from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, DataError, WrongModelError
 from embedft.heads import Head, fit_centroids, fit_logistic
-from embedft.heads.fit import Target, class_weights, folds_of, log_loss, temperature_for
+from embedft.heads.fit import Target, adjusted, class_weights, folds_of, log_loss, temperature_for
 from embedft.heads.logistic import fit_path, sigmoid_loss
 from embedft.tasks.classification import TASK
 
@@ -62,6 +62,35 @@ def test_one_against_the_rest_is_that_of_scikit_learn():
     (fit,) = fit_path(points, hot.astype(float), weights, 4, [10.0], loss=sigmoid_loss, tolerance=1e-8)
     peer = OneVsRestClassifier(LogisticRegression(C=10, tol=1e-9, max_iter=10_000)).fit(points, hot)
     assert np.abs(1 / (1 + np.exp(-fit(points))) - peer.predict_proba(points)).max() < 1e-3
+
+
+def test_many_labels_are_each_fitted_as_well_as_a_few():
+    rng = np.random.default_rng(0)
+    hot = rng.random((900, 150)) < 0.01
+    points = hot @ rng.normal(size=(150, 32)) + 0.5 * rng.normal(size=(900, 32)) + 1.5 * rng.normal(size=32)
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    (fit,) = fit_path(points, hot.astype(np.float32), np.ones(hot.shape), 150, [10.0], loss=sigmoid_loss)
+    peer = OneVsRestClassifier(LogisticRegression(C=10, max_iter=1000)).fit(points, hot)
+    target = Target(tuple(map(str, range(150))), True, hot)
+    chances = np.clip(peer.predict_proba(points), 1e-9, 1 - 1e-9)
+    assert log_loss(fit(points), target) < 1.01 * log_loss(np.log(chances / (1 - chances)), target)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_many_texts_that_are_alike_are_fitted(several):
+    points, target = cone(classes=4, count=40, dim=64)
+    rows = np.arange(20_000) % 40
+    settings = HeadConfig(regularisation=1000.0, calibrate=False, in_scope=0.0)
+    head = fit_logistic(points.astype(np.float32)[rows], names(target[rows]), settings, several=several)
+    assert head.predict(points) == names(target)
+
+
+def test_vectors_far_from_zero_are_fitted_as_those_around_it():
+    points, target = cone(classes=3, count=300)
+    settings = HeadConfig(regularisation=10.0, calibrate=False, in_scope=0.0)
+    near = fit_logistic(points.astype(np.float32), names(target), settings)
+    far = fit_logistic(points.astype(np.float32) + np.float32(1000), names(target), settings)
+    assert np.abs(near.layers[0][0] - far.layers[0][0]).max() < 0.02 * np.abs(near.layers[0][0]).max()
 
 
 def test_fp32_by_the_default_tolerance_predicts_as_the_optimum():
@@ -114,6 +143,59 @@ def test_calibration_on_dev_lowers_the_loss_there_and_the_threshold_lets_its_sha
     bare = fit_logistic(points[:600], names(target[:600]), HeadConfig(regularisation=1000.0, calibrate=False), dev=dev)
     assert bare.temperature == 1.0
     assert bare.predict(points) == head.predict(points)
+
+
+@pytest.mark.parametrize("strength", [None, 10.0])
+def test_a_small_dev_is_heard_with_the_folds_and_a_large_one_alone(strength):
+    points, target = cone(count=1000)
+    settings = HeadConfig(regularisation=strength)
+    fits = {
+        count: fit_logistic(
+            points[:60], names(target[:60]), settings, dev=(points[60 : 60 + count], names(target[60 : 60 + count]))
+        )
+        for count in (5, 100)
+    }
+    assert (fits[5].record["calibrated_on"], fits[5].record["calibrated_texts"]) == ("3 folds and dev", 65)
+    assert (fits[100].record["calibrated_on"], fits[100].record["calibrated_texts"]) == ("dev", 100)
+    assert all(head.in_scope(points[160:]).mean() > 0.9 for head in fits.values())
+
+
+def test_a_few_texts_without_an_error_do_not_make_a_head_sure_of_everything():
+    logits = np.eye(3)
+    assert 0.2 < temperature_for(logits, Target.of(names([0, 1, 2]))) < 1
+    assert temperature_for(np.tile(logits, (3000, 1)), Target.of(names([0, 1, 2] * 3000))) < 0.15
+
+
+@pytest.mark.parametrize("count", [5, 20, 40])
+def test_the_next_text_is_in_scope_by_the_chance_that_is_asked(count):
+    rng = np.random.default_rng(0)
+    head = fit_centroids(np.eye(2), names([0, 1]))
+    passed = []
+    for _ in range(300):
+        points, other = rng.normal(size=(count, 2)), rng.normal(size=(50, 2))
+        own = adjusted(head, head.logits(points), names([0] * count), HeadConfig(calibrate=False), on="dev")
+        passed.append(own.in_scope(other).mean())
+    assert np.mean(passed) == pytest.approx(min(0.95, count / (count + 1)), abs=0.02)
+
+
+def test_a_class_weight_of_no_class_is_refused():
+    target = Target.of(names([0, 0, 1]))
+    assert class_weights(target, {"c1": 3.0}).tolist() == [1, 1, 3]
+    # A fold need not have all classes that are weighted.
+    assert class_weights(target, {"c0": 2.0, "c1": 3.0, "c2": 9.0}).tolist() == [2, 2, 3]
+    with pytest.raises(DataError, match="class_weight has 'c7', which is no class"):
+        class_weights(target, {"c0": 2.0, "c7": 3.0})
+
+
+def test_a_quick_head_knows_every_class(encoder, tmp_path, monkeypatch):
+    from embedft.config import DataConfig
+    from embedft.heads.frozen import quick_head
+
+    monkeypatch.setattr("embedft.heads.frozen.QUICK_TEXTS", 20)
+    rare = [{"text": f"{animal} number {number}", "label": animal} for animal in ("cat", "dog") for number in (1, 2)]
+    data = TASK.read(DataConfig(path=write(tmp_path / "data", train=[*rows(), *rare])))
+    for seed in range(3):
+        assert quick_head(encoder, data, seed=seed).classes == ("cat", "dog", "food", "trains", "weather")
 
 
 def test_c_is_chosen_by_cross_validation_and_equal_seeds_give_equal_heads(vectors):

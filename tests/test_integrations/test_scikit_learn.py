@@ -1,17 +1,21 @@
 """`EmbeddingClassifier` keeps scikit-learn's contract, on numbers and on texts."""
 
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from labelled_texts import rows
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
-from embedft.errors import ArtifactError, ModelError
+from embedft.encoder import BUNDLED_PATH, Encoder
+from embedft.errors import ArtifactError, DataError, ModelError
 from embedft.integrations.scikit_learn import EmbeddingClassifier
 
 TEXTS = [row["text"] for row in rows()]
@@ -60,8 +64,6 @@ def test_texts_come_in_any_container(fitted, kind):
 
 
 def test_vectors_embedded_before_give_the_same(encoder):
-    from embedft.encoder import Encoder
-
     embed = FunctionTransformer(Encoder.load("bundled").encode_documents)
     joined = make_pipeline(embed, EmbeddingClassifier(C=10)).fit(TEXTS, LABELS)
     alone = EmbeddingClassifier(C=10).fit(TEXTS, LABELS)
@@ -105,7 +107,45 @@ def test_what_is_saved_is_what_is_loaded(tmp_path, labels):
         EmbeddingClassifier.load(tmp_path / "classifier")
 
 
-def test_what_cannot_be_fitted_is_said():
+def test_settings_of_a_search_are_saved_and_loaded(tmp_path):
+    searched = EmbeddingClassifier(
+        Path(BUNDLED_PATH), C=np.int64(10), in_scope=np.float32(0.5), class_weight={np.int64(4): 5.0, 6: 1}
+    ).fit(TEXTS, [len(label) for label in LABELS])
+    again = EmbeddingClassifier.load(searched.save(tmp_path / "classifier"))
+    assert again.get_params() == {**searched.get_params(), "model": str(BUNDLED_PATH)}
+    assert np.array_equal(searched.predict_proba(TEXTS), again.predict_proba(TEXTS))
+
+
+def test_a_later_format_is_refused(fitted, tmp_path):
+    path = fitted.save(tmp_path / "classifier") / "classifier.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 9}))
+    with pytest.raises(ArtifactError, match="is of format 9, this embedft reads 1"):
+        EmbeddingClassifier.load(tmp_path / "classifier")
+
+
+def test_an_encoder_that_is_replaced_is_opened_again(tmp_path):
+    for dim in (384, 64):
+        Encoder.load("bundled", truncate_dim=dim).save(tmp_path / "model", force=True)
+        fitted = EmbeddingClassifier(tmp_path / "model", C=1.0).fit(TEXTS, LABELS)
+        assert fitted.head_.dim == dim
+        assert fitted.head_.encoder == Encoder.load(tmp_path / "model").fingerprint
+
+
+def test_labels_are_scored_in_the_form_that_they_were_fitted_in(fitted):
+    with pytest.raises(ValueError, match="y holds lists of labels"):
+        fitted.score(TEXTS, [[label] for label in LABELS])
+    with pytest.raises(ValueError, match="y holds no lists of labels"):
+        EmbeddingClassifier(C=1.0).fit(TEXTS, SEVERAL).score(TEXTS, LABELS)
+
+
+def test_a_sparse_indicator_matrix_is_as_good_as_a_dense_one():
+    hot = np.eye(3, dtype=int)[np.unique(LABELS, return_inverse=True)[1]]
+    dense, sparse = (EmbeddingClassifier(C=10).fit(TEXTS, y) for y in (hot, csr_matrix(hot)))
+    assert np.array_equal(dense.predict_proba(TEXTS), sparse.predict_proba(TEXTS))
+    assert sparse.score(TEXTS, csr_matrix(hot)) == dense.score(TEXTS, hot) > 0.9
+
+
+def test_what_cannot_be_fitted_is_said(fitted):
     with pytest.raises(ValueError, match="expected a list of texts"):
         EmbeddingClassifier().fit("one text", ["a"])
     with pytest.raises(ValueError, match=r"X\[1\] is int"):
@@ -114,5 +154,11 @@ def test_what_cannot_be_fitted_is_said():
         EmbeddingClassifier().fit(TEXTS, ["same"] * len(TEXTS))
     with pytest.raises(ValueError, match="expected one for each"):
         EmbeddingClassifier().fit(TEXTS, LABELS[:-1])
+    with pytest.raises(ValueError, match="X is empty"):
+        EmbeddingClassifier().fit([], [])
+    with pytest.raises(ValueError, match="X is empty"):
+        fitted.predict([])
+    with pytest.raises(DataError, match="class_weight has 'fod'"):
+        EmbeddingClassifier(C=1.0, class_weight={"fod": 5.0}).fit(TEXTS, LABELS)
     with pytest.raises(ModelError):
         EmbeddingClassifier(model="no/such/folder").fit(TEXTS, LABELS)

@@ -69,6 +69,21 @@ def test_leakage_is_reported_dropped_or_refused(tmp_path):
     assert not set(data.splits["train"]["text"].to_pylist()) & set(data.splits["test"]["text"].to_pylist())
 
 
+@pytest.mark.parametrize("dev", [{}, {"dev": rows()[60:]}])
+def test_a_train_of_which_leakage_leaves_nothing_is_refused(tmp_path, dev):
+    path = write(tmp_path / "data", train=rows()[:48], test=rows(), **dev)
+    with pytest.raises(DataError, match="all 48 training rows stand in another split too"):
+        prepared(path, leakage="drop")
+
+
+def test_classes_that_are_left_with_one_text_are_told(tmp_path, heard):
+    words = "apple river stone cloud paper tiger lemon chair phone grass snake brick piano onion candle mirror"
+    train = [{"text": word, "label": f"k{number // 2}"} for number, word in enumerate(words.split(" "))]
+    data = prepared(write(tmp_path / "data", train=train))
+    assert data.splits["dev"].num_rows == 2
+    assert "2 classes are left with one text in train" in heard.text
+
+
 def test_leakage_is_searched_once_and_after_rows_were_dropped(tmp_path, monkeypatch):
     every = rows()
     path = write(tmp_path / "data", train=every[:48], test=every[45:], dev=every[40:45])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from families import bert, saved
 from labelled_texts import write
 
 from embedft.config import DataConfig, RunConfig
@@ -117,6 +118,21 @@ def test_cross_entropy_is_torchs_and_begins_at_the_fitted_head(tmp_path, several
     assert objective.head.classes == TASK.head_for(encoder, data).classes
 
 
+@pytest.mark.parametrize("dim", [None, 16])
+@pytest.mark.parametrize("name", ["bundled", "without a normalisation"])
+def test_a_head_is_trained_on_the_vectors_that_it_is_judged_on(tmp_path, name, dim):
+    path = "bundled" if name == "bundled" else saved(tmp_path, bert())
+    encoder = Encoder.load(path, precision="float32", truncate_dim=dim)
+    weight = np.random.default_rng(0).normal(size=(3, encoder.dim)).astype(np.float32)
+    head = Head("linear", ("a", "b", "c"), False, ((weight, np.zeros(3, np.float32)),))
+    rows = [{"text": f"plant number {number}", "label": number % 3} for number in range(5)]
+    batch = LabelledCollator(encoder, 32)(rows)
+    model = encoder.sentence_transformer.eval()
+    loss = VectorLoss(CrossEntropy(head), model, dims=[encoder.truncate_dim])(features(batch), batch["label"])
+    logits = torch.from_numpy(head.logits(encoder.encode_documents([row["text"] for row in rows]))).float()
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, batch["label"]), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_a_few_steps_end_to_end_lower_the_loss_and_the_head_is_kept(tmp_path, kind):
     data = data_of(tmp_path / "data")
@@ -164,7 +180,7 @@ def test_a_probed_mlp_is_the_same_for_the_same_seed(encoder, tmp_path):
 def test_the_head_of_a_run_is_calibrated_on_dev_and_explains(encoder, tmp_path):
     data = data_of(tmp_path / "data")
     head = fit_head(encoder, data, run_of(tmp_path / "data"))
-    assert head.record["calibrated_on"] == "dev" and head.encoder == encoder.fingerprint
+    assert head.record["calibrated_on"] == "3 folds and dev" and head.encoder == encoder.fingerprint
     text = data.splits["train"]["text"][0].as_py()
     assert head.explain(encoder.encode_documents([text]), k=1)[0][0].text == text
 

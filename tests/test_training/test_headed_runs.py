@@ -107,6 +107,7 @@ def test_texts_of_several_labels_and_a_hidden_layer(tmp_path):
         ({}, {"batch_size": 16}, "training.batch_size is set"),
         ({}, {"query_side": "tower"}, "training.query_side is set"),
         ({"kind": "linear", "dropout": 0.3}, {}, "head.dropout is set"),
+        ({"kind": "mlp", "regularisation": 3.0}, {}, "head.regularisation is set"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_read(tmp_path, head, training, said):
