@@ -121,9 +121,11 @@ class HeadConfig(_Section):
         None, description="C of the logistic head, larger fits closer; chosen by cross-validation if not given"
     )
     class_weight: Literal["balanced"] | None = Field(None, description="balanced: rare classes count as much as others")
-    calibrate: bool = Field(True, description="fit a temperature on dev (Guo et al. 2017, arXiv:1706.04599)")
+    calibrate: bool = Field(
+        True, description="fit a temperature on dev, if it is small on folds of train too (arXiv:1706.04599)"
+    )
     in_scope: Share = Field(
-        0.95, description="share of dev texts that the out-of-scope threshold lets pass; 0: no threshold"
+        0.95, description="share of the texts of a class that the out-of-scope threshold lets pass; 0: no threshold"
     )
 
 
@@ -179,7 +181,9 @@ class TrainingConfig(_Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Share = Field(0.1, description="share of the steps")
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    eval_every: Positive | None = Field(None, description="steps between dev evaluations; by default 8 in all")
+    eval_every: Positive | None = Field(
+        None, description="steps between dev evaluations; by default 8 in all, fewer in runs of less than 50 steps"
+    )
     patience: Positive = Field(3, description="dev evaluations without a gain before it stops")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -250,15 +254,20 @@ def parse_setting(text: str) -> tuple[str, Any]:
     Raises:
         ConfigError: there is no ``=``, or the value is not YAML.
     """
-    import yaml
-
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise ConfigError(f"--set {text}: needs the form name=value.", hint="for example --set training.epochs=3.")
+    return name.strip(), parse_value(value, source=f"--set {text}")
+
+
+def parse_value(text: str, *, source: str) -> Any:
+    """A value of the command line, read as YAML; raises ConfigError, about ``source``."""
+    import yaml
+
     try:
-        return name.strip(), yaml.load(value, Loader=_yaml_loader())
+        return yaml.load(text, Loader=_yaml_loader())
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is not valid YAML.", hint="put text in quotes.") from error
+        raise ConfigError(f"{source}: the value is not valid YAML.", hint="put text in quotes.") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -283,13 +292,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _yaml_loader() -> Any:
-    """YAML 1.1 reads ``1e-4`` as text; everybody means a number."""
+    """YAML 1.1 reads ``1e-4`` as text, where everybody means a number, and keeps the last of two fields of one name."""
     import re
 
     import yaml
 
     class Loader(yaml.SafeLoader):
-        pass
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in names:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+                names.add(key.value)
+            mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+            return mapping
 
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")

@@ -64,5 +64,18 @@ def test_a_missing_file_is_named(tmp_path):
         load_config(tmp_path / "none.yaml", {})
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("data: {path: d}\ntraining: {epochs: 3}\ntraining: {seed: 1}\n", "'training' stands twice.*line 3, column 1"),
+        ("data: {path: d}\ntraining:\n  seed: 1\n  seed: 2\n", "'seed' stands twice.*line 4, column 3"),
+    ],
+)
+def test_a_field_that_stands_twice_is_refused(tmp_path, text, named):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=named):
+        load_config(tmp_path / "run.yaml", {})
+
+
 def test_field_names_are_those_of_the_sections():
     assert {"task", "data.path", "model.name", "training.epochs", "evaluation.metric"} <= set(field_names())

@@ -133,6 +133,8 @@ def _rows_of_memory(found: Plan) -> list[tuple[str, str]]:
 def _rows_of_time(found: Plan) -> list[tuple[str, str]]:
     seconds = found.time
     names = {"setup": "setup", "steps": "steps", "dev": "judging dev", "checkpoints": "checkpoints", "final": "the end"}
+    if seconds["mining"]:
+        names["mining"] = "mining again"
     parts = ", ".join(f"{said} {_duration(seconds[name])}" for name, said in names.items())
     whole = f"{_duration(seconds['total'])} ({_duration(seconds['low'])} .. {_duration(seconds['high'])})"
     if not seconds["measured"]:

@@ -90,6 +90,7 @@ def tune(common: _Config, wanted: _Search, output: Path, resume: bool, force: bo
                  --search training.batch_size=16,32,64
     embedft tune -o TUNE --resume
     """
+    from embedft.artifacts import write_bytes
     from embedft.cli.output import print_json
     from embedft.reports import tuning_page
     from embedft.training import tune as tune_run
@@ -103,7 +104,7 @@ def tune(common: _Config, wanted: _Search, output: Path, resume: bool, force: bo
         raise click.UsageError("say how many trials there shall be: --trials 20.")
 
     def write_report(result: TuneResult) -> None:
-        directory.report.write_text(tuning_page(result), encoding="utf-8")
+        write_bytes(directory.report, tuning_page(result).encode())
 
     try:
         result = tune_run(

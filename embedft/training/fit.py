@@ -23,6 +23,7 @@ from embedft.training import headed
 from embedft.training.job import Job, open_base
 from embedft.training.losses.guide import Guide, open_guide
 from embedft.training.losses.masks import PairSet
+from embedft.training.losses.needs import MIN_ROWS
 from embedft.training.losses.registry import LOSSES, build_loss
 from embedft.training.mining.mined import RefreshedNegatives
 from embedft.training.processes import is_main, wait, world_size
@@ -118,23 +119,32 @@ def total_steps(job: Job) -> int:
     """How many updates of the weights the run has, if dev does not stop it early.
 
     Raises:
-        DataError: there are fewer batches than processes.
+        DataError: a set has a single row, or there are fewer batches than processes.
     """
-    from embedft.training.batches import number_of_batches
-
     settings = job.config.training
     rows = [part.rows.num_rows for part in job.sets]
-    batches = [number_of_batches(count, settings.batch_size) for count in rows]
-    if 0 in batches:
-        raise DataError(
-            f"{job.sets[batches.index(0)].name}: {rows[batches.index(0)]} rows are fewer than a batch for each of "
-            f"{world_size()} processes.",
-            hint="use fewer processes, or a smaller training.batch_size.",
-        )
+    for part in job.sets:
+        _require_batches(part, settings.batch_size)
     if settings.max_steps is not None:
         return settings.max_steps
     updates = updates_an_epoch(settings, rows)
     return max(math.ceil((settings.epochs or usual_epochs(updates)) * updates), 1)
+
+
+def _require_batches(part: TrainingSet, batch_size: int) -> None:
+    from embedft.training.batches import number_of_batches
+
+    rows = part.rows.num_rows
+    if rows < MIN_ROWS:
+        raise DataError(
+            f"{part.name}: has {rows} row to train on; a batch holds at least {MIN_ROWS}.",
+            hint="give it more rows, or leave it out of data.also.",
+        )
+    if number_of_batches(rows, batch_size) == 0:
+        raise DataError(
+            f"{part.name}: {rows} rows are fewer than a batch for each of {world_size()} processes.",
+            hint="use fewer processes, or a smaller training.batch_size.",
+        )
 
 
 def updates_an_epoch(settings: TrainingConfig, rows: Sequence[int]) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from embedft.artifacts import disk_errors, is_disk_full
-from embedft.config import HeadConfig, RunConfig
+from embedft.config import HeadConfig, RunConfig, TrainingConfig
 from embedft.data import Leak
 from embedft.data.general import read_general
 from embedft.encoder import Encoder
@@ -106,7 +106,8 @@ def train(
         show_progress: on standard error.
 
     Raises:
-        ConfigError: a setting does not fit the task, the model or the run to be resumed.
+        ConfigError: a setting does not fit the task, the model or the run to be resumed, or names what lies in
+            ``output``.
         DataError: the data is missing, broken, or has no usable training pairs.
         ModelError: the base model cannot be opened.
         ArtifactError: the directory is in the way.
@@ -114,10 +115,8 @@ def train(
     """
     start = time.monotonic()
     directory = RunDirectory(Path(output))
-    if Path(config.model.name).resolve() == directory.model.resolve():
-        raise ConfigError(
-            f"model.name is {config.model.name}, the model of the run that would be replaced.", hint="name another -o."
-        )
+    if not resume:
+        check_outside(config, directory.path)
     check(config)
     # Before anything is put on a GPU: each process has one of its own.
     join(config.model.device)
@@ -149,6 +148,29 @@ def _train(job: Job) -> None:
         wait()
 
 
+def check_outside(config: RunConfig, output: Path) -> None:
+    """Raise ConfigError if something that is read lies in the directory that is written, where it would be removed."""
+    training, evaluation = config.training, config.evaluation
+    mining, anchor = training.hard_negatives, training.anchor
+    given: dict[str, str | Path | None] = {
+        "model.name": config.model.name,
+        "data.path": config.data.path,
+        **{f"data.also[{place}].path": entry.path for place, entry in enumerate(config.data.also)},
+        "training.guide": training.guide,
+        "training.hard_negatives.guide": mining.guide if mining else None,
+        "training.hard_negatives.cross_encoder": mining.cross_encoder if mining else None,
+        "training.anchor.general": anchor.general if anchor else None,
+        "evaluation.guard": evaluation.guard,
+    }
+    for name, value in given.items():
+        # The name of a hub is no path, though it looks like one.
+        if value is not None and Path(value).exists() and Path(value).resolve().is_relative_to(output.resolve()):
+            raise ConfigError(
+                f"{name} is {value}, which lies in {output}, whose content would be replaced.",
+                hint="name another -o.",
+            )
+
+
 def check(config: RunConfig) -> None:
     """Raise ConfigError if the settings contradict each other or the task, as far as this shows without the data."""
     task = get_task(config.task)
@@ -175,6 +197,11 @@ def check(config: RunConfig) -> None:
         raise ConfigError(
             f"training.query_side is {training.query_side}, and documents are trained as well.",
             hint="add training.freeze: [documents], or leave it out.",
+        )
+    if training.mixing_temperature != TrainingConfig().mixing_temperature and not config.data.also:
+        raise ConfigError(
+            f"training.mixing_temperature is {training.mixing_temperature:g}, and there is no data.also to mix with.",
+            hint="leave it out, or name further sets in data.also.",
         )
     _check_own_loss(config, task)
     check_mining(config, loss)
@@ -226,7 +253,7 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
         read_general(config.training.anchor.general)
     if config.evaluation.guard is not None and config.evaluation.report:
         check_guard(config.evaluation.guard, unknown_ids=config.data.unknown_ids)
-    further = further_sets(config, data)
+    further = further_sets(config, data, base.dim)
     return Job(
         config=config,
         task=task,

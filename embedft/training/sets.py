@@ -46,15 +46,20 @@ class TrainingSet:
     leakage: tuple[Leak, ...] = ()
 
 
-def further_sets(config: RunConfig, judged: Any) -> list[TrainingSet]:
+def further_sets(config: RunConfig, judged: Any, dim: int | None = None) -> list[TrainingSet]:
     """The sets of ``data.also``, read and checked against the splits of the task's data that judge.
+
+    Args:
+        config: of the run.
+        judged: the task's data.
+        dim: of the encoder's vectors, once it is known.
 
     Raises:
         ConfigError: a loss does not exist, or does not fit the rows.
         DataError: a set is missing, broken, or of a kind that no loss takes; or it leaks, and ``data.leakage`` is not
             "report".
     """
-    return [_read(entry, number, config, judged) for number, entry in enumerate(config.data.also, start=1)]
+    return [_read(entry, number, config, judged, dim) for number, entry in enumerate(config.data.also, start=1)]
 
 
 def own_set(config: RunConfig, task: Task, data: Any) -> TrainingSet:
@@ -76,9 +81,9 @@ def loss_name(config: RunConfig, task: Task) -> str:
     return config.training.loss or task.default_loss(config)
 
 
-def _read(entry: MixedSet, number: int, config: RunConfig, judged: Any) -> TrainingSet:
+def _read(entry: MixedSet, number: int, config: RunConfig, judged: Any, dim: int | None) -> TrainingSet:
     name = f"also-{number}"
-    data = read_dataset(entry.path, max_bad=config.data.max_bad)
+    data = read_dataset(entry.path, max_bad=config.data.max_bad, unknown_ids=config.data.unknown_ids)
     if data.kind not in DEFAULT_LOSSES:
         raise DataError(
             f"data.also: {entry.path} holds {data.kind}.", hint="name pairs, scored pairs or a BEIR folder."
@@ -97,6 +102,7 @@ def _read(entry: MixedSet, number: int, config: RunConfig, judged: Any) -> Train
         fitting,
         matryoshka=config.training.matryoshka,
         guide=config.training.guide if is_guided(loss) else None,
+        dim=dim,
         field=f"data.also[{number - 1}]",
     )
     rows = rows_for(loss, _rows(data, entry.path), options=entry.loss_options, source=str(entry.path))

@@ -40,8 +40,10 @@ def test_tune_prints_the_stated_shape_and_writes_a_report(study):
 @pytest.mark.slow
 def test_a_finished_study_is_printed_again_as_a_table_for_people(study, cli):
     path, answer, _ = study
+    before = (path / "report.html").stat().st_ino
     done = cli("tune", "-o", path, "--resume")
     assert done.returncode == 0, done.stderr
+    assert (path / "report.html").stat().st_ino != before, "replaced as a whole, not written over"
     assert "0 (as configured)" in done.stdout
     assert f"best on dev: trial 0, ndcg@10 {answer['best']['value']:.4f}" in done.stdout
     assert "optimistic" in done.stdout

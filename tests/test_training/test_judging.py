@@ -51,7 +51,7 @@ def trained_run(garden_run, tmp_path, monkeypatch):
         file.unlink()
     record = run.read()
     record["config"]["evaluation"] = {name: record["config"]["evaluation"][name] for name in ("metric", "metrics")}
-    run.run_file.write_text(json.dumps({**record, "status": "trained", "fingerprint": None}))
+    run.record.write_text(json.dumps({**record, "status": "trained", "fingerprint": None}))
     return run
 
 
@@ -139,7 +139,7 @@ def test_a_run_of_an_earlier_embedft_has_the_defaults_of_the_fields_that_it_did_
 
 def test_a_number_that_is_none_is_null_in_the_record_and_read_back_as_none(trained_run):
     trained_run.update(base_value=float("nan"))
-    assert '"base_value": null' in trained_run.run_file.read_text()
+    assert '"base_value": null' in trained_run.record.read_text()
     assert math.isnan(number(trained_run.read()["base_value"])) and number(0.5) == 0.5
 
 

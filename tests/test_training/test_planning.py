@@ -9,10 +9,22 @@ import pytest
 from conftest import GARDEN
 
 from embedft import RunConfig, train
+from embedft.config import EvaluationConfig
 from embedft.data import read_retrieval
-from embedft.errors import ConfigError, EmbedftError
+from embedft.errors import ConfigError, DataError, EmbedftError
+from embedft.training.fit import DEV_EVALUATIONS
+from embedft.training.mining.mined import with_negatives
 from embedft.training.planning.plan import Plan, measured_time, plan
-from embedft.training.planning.probe import Judging, Probe, StandIn
+from embedft.training.planning.probe import (
+    Judging,
+    Probe,
+    StandIn,
+    Steps,
+    final_judging,
+    open_stepped,
+    run_steps,
+    silent_trainer,
+)
 from embedft.training.planning.schedule import Schedule
 from embedft.training.planning.workload import Workload
 
@@ -95,6 +107,26 @@ def test_a_batch_of_pairs_is_explained_by_its_candidates_and_masks(tmp_path):
     assert "masked" not in unmasked.batch
 
 
+@pytest.mark.parametrize(
+    ("loss", "options", "said", "not_said"),
+    [
+        ("mnrl", {}, ["picking one of 10 blindly costs 2.30"], ["as well", "one candidate"]),
+        ("gist", {}, ["the 9 other anchors as well", "the 9 other positives as well"], ["blindly", "one candidate"]),
+        ("gist", {"contrast_anchors": False}, ["the 9 other positives as well"], ["anchors as well", "blindly"]),
+        ("distil_kl", {}, ["one candidate, which leaves 2 in this batch"], ["as well", "blindly"]),
+    ],
+)
+def test_each_loss_is_explained_by_what_it_does_with_the_candidates(tmp_path, loss, options, said, not_said):
+    (tmp_path / "data").mkdir()
+    rows(tmp_path / "data" / "train.jsonl", [(f"question {number}", f"answer {number % 2}") for number in range(10)])
+    rows(tmp_path / "data" / "dev.jsonl", [(f"other {number}", f"reply {number}") for number in range(5)])
+    guide = {} if loss == "mnrl" else {"guide": "bundled"}
+    training = {"loss": loss, "loss_options": options, "batch_size": 10, **guide}
+    sentences = " ".join(plan(config(tmp_path / "data", training=training), probe=False).batch["says"])
+    assert all(words in sentences for words in said)
+    assert not any(words in sentences for words in not_said)
+
+
 def test_a_guide_that_scores_listed_candidates_is_explained_without_the_rest_of_the_batch(tmp_path):
     lines = [{"anchor": f"question {n}", "positive": f"answer {n}", "negative": f"reply {n}"} for n in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -122,8 +154,9 @@ def test_a_further_set_needs_no_classes_beside_texts_that_have_some(tmp_path):
     assert found.rows == {"own": 40, "also-1": 40}
 
 
-def test_dev_is_judged_eight_times_where_nothing_else_is_set():
-    assert plan(config(training={"eval_every": None, "max_steps": 15}), probe=False).evaluations == 8
+def test_dev_is_judged_eight_times_at_most_where_nothing_else_is_set():
+    assert plan(config(training={"eval_every": None, "max_steps": 9}), probe=False).evaluations == 5
+    assert all(-(-steps // -(-steps // DEV_EVALUATIONS)) == DEV_EVALUATIONS for steps in (15, *range(50, 3000)))
 
 
 def test_scored_pairs_are_explained_without_negatives(tmp_path):
@@ -205,22 +238,28 @@ PROBE = Probe(
 
 def test_time_is_that_of_every_part():
     work = Workload(2, np.array([4, 4]), np.array([100, 300]), np.array([200, 400]))
-    schedule = Schedule(steps=10, an_epoch=2, accumulation=2, eval_every=4, patience=1, mixtures=0, setup=5.0)
+    schedule = Schedule(
+        steps=10, an_epoch=2, accumulation=2, eval_every=4, patience=1, mixtures=0, refresh_every=4, setup=5.0,
+        mining=3.0,
+    )  # fmt: skip
     found = measured_time(PROBE, work, schedule)
     # A hundredth of a second a token, 400 tokens a step; dev takes 1 s and 100 tokens; steps 4, 8 and 10 are judged.
     assert (found["step"], found["steps"]) == (4.0, 40.0)
     assert (found["dev"], found["checkpoints"], found["final"]) == (4 * 3.0, 1.5, 10.0)
-    assert found["total"] == 5 + 40 + 12 + 1.5 + 10
+    # Mined again after steps 4 and 8.
+    assert found["mining"] == 6.0
+    assert found["total"] == 5 + 40 + 6 + 12 + 1.5 + 10
     assert found["low"] == found["high"] == found["total"]
     # Two evaluations without a gain, at steps 4 and 8, end it.
-    assert found["earliest"] == 5 + 32 + 9 + 1.0 + 10
+    assert found["earliest"] == 5 + 32 + 3 + 9 + 1.0 + 10
+    assert replace(schedule, refresh_every=None).refreshes == 0
 
 
 def test_the_old_weights_are_judged_among_the_mixtures():
     arguments = SimpleNamespace(max_steps=8, gradient_accumulation_steps=1, eval_steps=4)
     trainer = SimpleNamespace(args=arguments, get_train_dataloader=lambda: range(4))
     settings = config(training={"anchor": {"shares": [0.5, 1.0]}}).training
-    assert Schedule.of(trainer, settings, setup=0.0).mixtures == 3
+    assert Schedule.of(trainer, settings, setup=0.0, mining=0.0).mixtures == 3
 
 
 def test_memory_that_was_not_measured_is_the_sum_of_its_parts(planned):
@@ -269,6 +308,35 @@ def test_runs_that_take_no_steps_are_told_apart(tmp_path):
 
 
 def test_mined_negatives_are_in_the_plan(planned):
-    mined = plan(config(training={"hard_negatives": {"num_negatives": 2, "relative_margin": None}}), probe=False)
+    negatives = {"num_negatives": 2, "relative_margin": None, "refresh_every": 3}
+    mined = plan(config(training={"hard_negatives": negatives}), probe=False)
     assert mined.batch["explicit"] > 0
     assert mined.workload["texts"] > planned.workload["texts"]
+    assert mined.time["mining"] > 0 == planned.time["mining"]
+
+
+def test_a_probe_mines_nothing_between_its_steps(tmp_path):
+    settings = config(training={"hard_negatives": {"refresh_every": 1}, "max_length": 16, "max_steps": 9})
+    job = with_negatives(open_stepped(settings, tmp_path))
+    clock = Steps([], most=3)
+    run_steps(silent_trainer(job, 9), clock)
+    assert len(clock.step_seconds) == 3
+    assert list(tmp_path.rglob("negatives-*")) == []
+
+
+def test_what_is_looked_into_at_the_end_is_in_the_plan(tmp_path):
+    job = open_stepped(config(), tmp_path)
+    silent = job.config.model_copy(update={"evaluation": EvaluationConfig(report=False)})
+    told, untold = (final_judging(each, compared=True) for each in (job, replace(job, config=silent)))
+    assert told.texts > untold.texts, "the texts of the guard"
+
+
+def test_a_single_row_of_a_further_set_is_refused_by_its_name(tmp_path):
+    more = {"also": [{"path": str(rows(tmp_path / "more.jsonl", [("question", "answer")]))}]}
+    with pytest.raises(DataError, match="also-1: has 1 row to train on; a batch holds at least 2"):
+        plan(config(data=more), probe=False)
+
+
+def test_a_temperature_without_sets_to_mix_is_refused():
+    with pytest.raises(ConfigError, match=r"training\.mixing_temperature is 3, and there is no data\.also"):
+        plan(config(training={"mixing_temperature": 3.0}), probe=False)

@@ -42,7 +42,7 @@ def opened(settings, folder):
     directory = RunDirectory(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job = open_job(settings, directory, show_progress=False)
-    if not directory.run_file.exists():
+    if not directory.record.exists():
         directory.start(settings.model_dump(mode="json"), {}, force=False)
     return job
 
@@ -253,6 +253,7 @@ def test_an_adapter_turns_queries_towards_their_documents(tmp_path):
         ({"training": {"hard_negatives": {"refresh_every": 10}}}, "refresh_every"),
         ({"training": {"layer_decay": 0.9}}, "training.layer_decay"),
         ({"training": {"ema": 0.9}}, "training.ema"),
+        ({"training": {"max_length": 16}}, "training.max_length"),
         ({"data": {"also": [{"path": "more.jsonl"}]}}, "data.also"),
     ],
 )
@@ -266,7 +267,7 @@ def test_what_does_not_go_with_frozen_documents_is_refused_by_its_name(sections,
 
 def test_what_goes_with_frozen_documents_is_let_through():
     check_query_only(config("adapter", loss="mnrl", loss_options={"scale": 30.0}, hard_negatives={}))
-    check_query_only(config("tower", layer_decay=0.9, ema=0.99, gradient_accumulation=2))
+    check_query_only(config("tower", layer_decay=0.9, ema=0.99, gradient_accumulation=2, max_length=16))
 
 
 def test_an_encoder_with_a_query_side_is_not_trained_as_one(run):

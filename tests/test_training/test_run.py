@@ -254,7 +254,7 @@ def test_a_new_run_is_recorded_when_nothing_of_the_old_one_can_be_resumed_from(t
     (directory.checkpoints / "checkpoint-3").mkdir(parents=True)
     for file in (directory.checkpoints / "documents.npy", directory.negatives, directory.metrics):
         file.write_text("old")
-    directory.run_file.write_text(json.dumps({"format": 1, "status": "finished", "config": {}}))
+    directory.record.write_text(json.dumps({"format": 1, "status": "finished", "config": {}}))
     write = rundir.write_json
 
     def killed(path, value):
@@ -266,6 +266,27 @@ def test_a_new_run_is_recorded_when_nothing_of_the_old_one_can_be_resumed_from(t
         directory.start({}, {}, force=True)
     assert directory.read()["status"] == "training"
     assert not directory.checkpoints.exists() and not directory.negatives.exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "inside"),
+    [
+        ({"model": {"name": "{run}/checkpoints/checkpoint-50"}}, "checkpoints/checkpoint-50"),
+        ({"model": {"name": "{run}/model"}}, "model"),
+        ({"data": {"path": "{run}/negatives.parquet"}}, "negatives.parquet"),
+        ({"training": {"loss": "gist", "guide": "{run}/model"}}, "model"),
+        ({"training": {"hard_negatives": {"cross_encoder": "{run}/model"}}}, "model"),
+    ],
+)
+def test_a_run_that_reads_from_the_directory_it_would_replace_is_refused(garden, tmp_path, sections, inside):
+    run = tmp_path / "run"
+    (run / inside).mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"format": 1, "status": "training", "config": {}}))
+    settings = config(garden, **json.loads(json.dumps(sections).replace("{run}", str(run))))
+    with pytest.raises(ConfigError, match=f"{inside}, which lies in .*run, whose content would be replaced"):
+        train(settings, run, force=True)
+    assert (run / inside).is_dir()
+    assert json.loads((run / "run.json").read_text())["status"] == "training"
 
 
 def test_a_refused_run_leaves_no_folder_above_it_but_those_of_others(tmp_path):

@@ -1,14 +1,18 @@
 """Several sets of rows in one run: what is mixed in which share, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from conftest import GARDEN
 
 from embedft import RunConfig, train
+from embedft.config import ModelConfig
+from embedft.data import read_retrieval
 from embedft.errors import ConfigError, DataError
 from embedft.training.batches import MixedBatchSampler, SeededBatchSampler, shares
+from embedft.training.sets import further_sets
 
 
 def scored(path):
@@ -123,9 +127,30 @@ def test_a_set_that_does_not_fit_is_refused_before_the_first_step(tmp_path, entr
     assert not (tmp_path / "run").exists()
 
 
-def test_a_set_that_holds_what_judges_is_told_or_refused(tmp_path):
-    from embedft.data import read_retrieval
+@pytest.mark.parametrize("unknown_ids", ["error", "drop"])
+def test_judgments_of_unknown_documents_are_refused_in_a_further_set_too(tmp_path, unknown_ids):
+    other = tmp_path / "other"
+    shutil.copytree(GARDEN, other)
+    qrels = other / "qrels" / "train.tsv"
+    lines = qrels.read_text().splitlines()
+    qrels.write_text("\n".join([*lines, lines[1].split("\t")[0] + "\tnowhere\t1"]) + "\n")
+    config = settings(also=[{"path": other}], unknown_ids=unknown_ids, max_bad=0.5)
+    if unknown_ids == "drop":
+        assert [part.name for part in further_sets(config, read_retrieval(GARDEN))] == ["also-1"]
+        return
+    with pytest.raises(DataError, match="nowhere"):
+        further_sets(config, read_retrieval(GARDEN))
 
+
+def test_a_set_whose_loss_does_not_take_the_dimensions_is_refused_before_the_first_step(tmp_path):
+    also = [{"path": scored(tmp_path / "more.jsonl"), "loss": "angle"}]
+    odd = settings(also=also).model_copy(update={"model": ModelConfig(truncate_dim=255, precision="float32")})
+    with pytest.raises(ConfigError, match="the loss angle needs even numbers of dimensions, not 255"):
+        train(odd, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_set_that_holds_what_judges_is_told_or_refused(tmp_path):
     queries = read_retrieval(GARDEN).judged_queries("test")[1][:3]
     rows = [{"anchor": text, "positive": f"an answer to {text}"} for text in [*queries, "one", "two", "three"]]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from conftest import GARDEN, heed_interrupts
 
 from embedft import RunConfig
+from embedft.encoder import BUNDLED_PATH
 from embedft.errors import ArtifactError, ConfigError, DataError
 from embedft.training import tune
 from embedft.training.rundir import RunDirectory
@@ -234,7 +236,7 @@ def test_a_finished_study_is_read_again_and_other_settings_are_refused(finished)
     again = tune(config(), finished.tune, trials=2, resume=True)
     assert again.as_dict() == finished.as_dict()
     assert (finished.tune / "best" / "run.json").stat().st_mtime_ns == stamp
-    with pytest.raises(ConfigError, match=r"training\.max_steps was 4, now 5; seed was 0, now 7"):
+    with pytest.raises(ConfigError, match=r"seed was 0, now 7; training\.max_steps was 4, now 5"):
         tune(config(training={"max_steps": 5}), finished.tune, trials=2, seed=7, resume=True)
     with pytest.raises(ArtifactError, match="exists already"):
         tune(config(), finished.tune, trials=2)
@@ -242,8 +244,6 @@ def test_a_finished_study_is_read_again_and_other_settings_are_refused(finished)
 
 @pytest.mark.slow
 def test_changed_data_is_refused(finished, garden, tmp_path):
-    import shutil
-
     study = shutil.copytree(finished.tune, tmp_path / "tune")
     stored = json.loads((study / "tune.json").read_text())
     stored["config"]["data"]["path"] = str(garden)
@@ -329,16 +329,16 @@ def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("training", "said"),
+    ("sections", "said"),
     [
-        ({"loss": "cosent"}, r"^training\.loss is 'cosent'"),
-        # Only the model shows it.
-        ({"freeze": ["layers:99"]}, r"cannot be trained as it is: training\.freeze has 'layers:99'"),
+        ({"training": {"loss": "cosent"}}, r"^training\.loss is 'cosent'"),
+        # Only trial 0 shows it: the study itself leaves devices to its trials.
+        ({"model": {"device": "nothing"}}, r"cannot be trained as it is: device 'nothing' cannot be used here"),
     ],
 )
-def test_a_configuration_that_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path, training, said):
+def test_a_configuration_that_cannot_be_trained_is_refused_and_leaves_nothing(tmp_path, sections, said):
     with pytest.raises(ConfigError, match=said):
-        tune(config(training=training), tmp_path / "above" / "tune", trials=2)
+        tune(config(**sections), tmp_path / "above" / "tune", trials=2)
     assert not (tmp_path / "above").exists()
 
 
@@ -355,9 +355,45 @@ def test_trial_0_is_told_with_the_epochs_of_the_rows_that_are_left_to_train_on(t
     lines = "".join(f"what is the number {n},the number {n} is {n * n} squared\n" for n in range(1300))
     (tmp_path / "pairs.csv").write_text("anchor,positive\n" + lines)
     settings = {"max_steps": None, "batch_size": 64, "learning_rate": 1e-4}
-    settings = begun_with(config(tmp_path / "pairs.csv", training=settings), None, 0, pruning=True)
+    settings = begun_with(config(tmp_path / "pairs.csv", training=settings), None, 0, True, tmp_path / "none")
     assert settings["first"]["training.epochs"] == 6
     assert settings["space"]["training.epochs"] == {"low": 3, "high": 18}
+
+
+def test_trial_0_is_told_with_the_epochs_of_the_triplets_that_mining_makes_of_rows(tmp_path):
+    # 56 pairs with 4 negatives each: 56 batches of 4 an epoch, where the pairs alone would make 14.
+    settings = {"max_steps": None, "batch_size": 4, "loss": "triplet", "hard_negatives": {"num_negatives": 4}}
+    settings = begun_with(config(training=settings), None, 0, True, tmp_path / "none")
+    assert settings["first"]["training.epochs"] == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_refused_study_leaves_the_one_that_it_was_to_replace(tmp_path):
+    study = TuneDirectory(tmp_path / "tune")
+    study.best.mkdir(parents=True)
+    study.start({"config": {}, "space": {}, "seed": 0, "pruning": True, "data": {}, "first": {}})
+    study.update(status="finished")
+    model = shutil.copytree(BUNDLED_PATH, study.best / "model")
+    rows = study.best / "rows.jsonl"
+    rows.write_text('{"anchor": "a", "positive": "b"}\n')
+    for sections, said in (
+        # Only the model shows it.
+        ({"training": {"freeze": ["layers:99"]}}, r"training\.freeze has 'layers:99'"),
+        ({"model": {"name": str(model)}}, r"model\.name is .*best/model, which lies in .*tune, whose content"),
+        ({"data": {"also": [{"path": str(rows)}]}}, r"data\.also\[0\]\.path is .*rows\.jsonl, which lies in"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            tune(config(data={"path": str(GARDEN), **sections.pop("data", {})}, **sections), study.path, trials=2,
+                 force=True)  # fmt: skip
+        assert study.read()["status"] == "finished"
+        assert model.is_dir()
+
+
+def test_the_lock_of_a_directory_without_a_study_stays_if_it_was_there(tmp_path):
+    (tmp_path / ".lock").touch()
+    with TuneDirectory(tmp_path).locked():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 TUNE = """
@@ -436,9 +472,9 @@ def test_a_run_of_an_earlier_embedft_is_not_trained_again(tmp_path):
     run = RunDirectory(tmp_path)
     stored = config().model_dump(mode="json")
     for status, said in (("finished", "finished"), ("trained", "training")):
-        run.run_file.write_text(json.dumps({"status": status, "config": {**stored, "evaluation": {"metrics": None}}}))
+        run.record.write_text(json.dumps({"status": status, "config": {**stored, "evaluation": {"metrics": None}}}))
         assert begun(run, config()) == said
         assert begun(run, config(training={"max_steps": 5})) is None
     for damaged in ('{"status": "finished", "config": {"data": 3}}', '{"status": "finished"}', "[]"):
-        run.run_file.write_text(damaged)
+        run.record.write_text(damaged)
         assert begun(run, config()) is None

@@ -38,10 +38,17 @@ def test_a_space_is_the_same_from_the_command_line_from_yaml_and_from_json(tmp_p
     assert not SPACE["training.learning_rate"].whole
 
 
+@pytest.mark.parametrize("text", ["-0.5..0.0", "-5..0", "0..5", "0.0..0.5:step=0.1"])
+def test_a_range_that_ends_at_0_is_read_back_as_it_was_written(text):
+    space = dict([parse_search(f"training.hard_negatives.min_score={text}")])
+    assert space_of(json.loads(json.dumps(space_dict(space))), source="tune.json") == space
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("training.epochs", "needs the form"),
+        ("training.freeze=[a", r"^--search training\.freeze=\[a: the value is not valid YAML"),
         ("training.epochs=5..1", "5 is not below 1"),
         ("training.epochs=1..5:lag", "has lag"),
         ("training.warmup=0.0..0.2:log", "log needs a low above 0"),
@@ -91,17 +98,17 @@ def test_a_value_of_a_section_that_is_off_switches_it_on():
     assert with_values(config(), {"training.lora.rank": 8}, source="test").training.lora.rank == 8
 
 
-def test_a_head_on_frozen_vectors_has_a_space_of_its_own():
+def test_a_head_on_frozen_vectors_has_a_space_of_its_own(encoder):
     frozen = config(task="classification")
-    assert fill_in(frozen, rows=[100]) == frozen, "it knows no learning rate"
+    assert fill_in(frozen, [100], encoder) == frozen, "it knows no learning rate"
     space = default_space(frozen, rows=100)
     assert list(space) == ["head.regularisation", "head.class_weight"]
     check_space(space, frozen)
 
 
-def test_by_default_the_settings_around_those_of_the_configuration_are_searched():
+def test_by_default_the_settings_around_those_of_the_configuration_are_searched(encoder):
     open_ended = RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": {"batch_size": 16}})
-    filled = fill_in(open_ended, rows=[56])
+    filled = fill_in(open_ended, [56], encoder)
     assert filled.training.learning_rate == pytest.approx(0.08 / 384)
     assert filled.training.epochs == 10, "100 steps of 4 an epoch would be 25, of which 10 are the most"
     space = default_space(filled, rows=56)
@@ -113,19 +120,19 @@ def test_by_default_the_settings_around_those_of_the_configuration_are_searched(
         "training.loss_options.scale": Range(8.0, 50.0, log=True),
     }
     check_space(space, open_ended)
-    assert "training.epochs" not in default_space(fill_in(config(), rows=[56]), rows=56), "max_steps is set"
-    more = fill_in(open_ended, rows=[56, 160])
+    assert "training.epochs" not in default_space(fill_in(config(), [56], encoder), rows=56), "max_steps is set"
+    more = fill_in(open_ended, [56, 160], encoder)
     assert more.training.epochs == 8, "4 and 10 steps an epoch: 8 epochs make 100 steps"
 
 
 @pytest.mark.parametrize(("side", "rate"), [("adapter", 1e-3), ("tower", 0.08 / 384)])
-def test_where_documents_are_frozen_the_search_begins_at_the_defaults_of_that(side, rate):
+def test_where_documents_are_frozen_the_search_begins_at_the_defaults_of_that(side, rate, encoder):
     training = {"freeze": ["documents"], "query_side": side, "batch_size": 8}
-    filled = fill_in(RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": training}), rows=[400])
+    filled = fill_in(RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": training}), [400], encoder)
     assert filled.training.learning_rate == pytest.approx(rate)
     assert filled.training.epochs == (10 if side == "adapter" else 2)
     assert value_of(filled, "training.loss_options.scale") == 50
     assert default_space(filled, rows=400)["training.loss_options.scale"] == Range(20.0, 120.0, log=True)
     training["loss_options"] = {"scale": 30.0}
-    named = fill_in(RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": training}), rows=[400])
+    named = fill_in(RunConfig.model_validate({"data": {"path": str(GARDEN)}, "training": training}), [400], encoder)
     assert named.training.loss_options == {"scale": 30.0}

@@ -73,8 +73,7 @@ def _in_batch(part: TrainingSet, rows: pa.Table) -> dict[str, Any]:
             if negatives
             else "Harder ones can be added: a column negative, or training.hard_negatives."
         ),
-        f"A larger training.batch_size makes it harder: picking one of {candidates} blindly costs "
-        f"{math.log(candidates):.2f}.",
+        *_of_loss(part, others, [*rows["positive"].to_pylist(), *negatives]),
     ]
     found = {"in_batch": others, "explicit": len(negatives)}
     shown = 0
@@ -87,6 +86,19 @@ def _in_batch(part: TrainingSet, rows: pa.Table) -> dict[str, Any]:
     if loss.guided:
         says.append("training.guide judges these texts too; it decides what counts, as the formula says.")
     return {**found, "row": _shown(rows, shown, COLUMNS[loss.needs]), "says": says}
+
+
+def _of_loss(part: TrainingSet, others: int, candidates: list[str]) -> list[str]:
+    """What one loss alone does with the candidates of a batch."""
+    if part.loss == "mnrl":
+        blindly = f"picking one of {len(candidates)} blindly costs {math.log(len(candidates)):.2f}."
+        return [f"A larger training.batch_size makes it harder: {blindly}"]
+    if part.loss == "gist":
+        kinds = [kind for kind in ("anchor", "positive") if part.options.get(f"contrast_{kind}s", True)]
+        return [f"The {kind} is compared with the {others} other {kind}s as well." for kind in kinds]
+    if part.loss == "distil_kl":
+        return [f"Equal texts are one candidate, which leaves {len(set(candidates))} in this batch."]
+    return []
 
 
 def _say_masked(shown: int, mean: float) -> str:

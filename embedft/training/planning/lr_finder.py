@@ -123,12 +123,13 @@ def find_learning_rate(config: RunConfig, *, steps: int = 100, show_progress: bo
         ConfigError: too few steps.
         EmbedftError: whatever training would raise before its first step.
     """
+    from embedft.training.mining.mined import with_negatives
     from embedft.training.planning.probe import objective_of, open_stepped, silent_trainer
 
     if steps < FEWEST_STEPS:
         raise ConfigError(f"--steps is {steps}.", hint=f"use at least {FEWEST_STEPS}.")
     with tempfile.TemporaryDirectory() as folder:
-        job = open_stepped(config, Path(folder))
+        job = with_negatives(open_stepped(config, Path(folder)))
         trainer = silent_trainer(job, steps, objective_of(job))
         configured = float(trainer.args.learning_rate)
         with progress("sweeping", steps, "steps", enabled=show_progress) as advance:

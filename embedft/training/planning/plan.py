@@ -115,15 +115,19 @@ def _child() -> None:
 
 
 def _plan(config: RunConfig, *, probed: bool, begun: float) -> Plan:
+    from embedft.training.mining.mined import with_negatives
     from embedft.training.planning.estimate import memory_of, rough_time
     from embedft.training.planning.explain import explain
     from embedft.training.planning.probe import objective_of, open_stepped, silent_trainer
     from embedft.training.planning.workload import count, cut_texts
 
     with tempfile.TemporaryDirectory() as folder:
-        job = open_stepped(config, Path(folder))
+        opened = open_stepped(config, Path(folder))
+        start = time.perf_counter()
+        job = with_negatives(opened)
+        mining = time.perf_counter() - start
         trainer = silent_trainer(job, total_steps(job), objective_of(job))
-        schedule = Schedule.of(trainer, config.training, setup=time.time() - begun)
+        schedule = Schedule.of(trainer, config.training, setup=time.time() - begun, mining=mining)
         work, largest = count(trainer, schedule.accumulation)
         sizes = [(value.numel(), value.requires_grad) for value in trainer.model.parameters()]
         parameters, trainable = sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
@@ -167,9 +171,9 @@ def _probe(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
 def measured_time(probe: Probe, work: Workload, schedule: Schedule) -> dict[str, Any]:
     """Seconds of each part of a run, from what a probe measured.
 
-    Keys: ``setup``, ``step`` (one), ``steps``, ``dev``, ``checkpoints``, ``final``, ``total``; ``low`` and ``high``:
-    the total if everything went as the fastest and slowest tenth of the probed steps; ``earliest``: the total if dev
-    never rises and stops it.
+    Keys: ``setup``, ``step`` (one), ``steps``, ``mining`` (again, in training), ``dev``, ``checkpoints``, ``final``,
+    ``total``; ``low`` and ``high``: the total if everything went as the fastest and slowest tenth of the probed steps;
+    ``earliest``: the total if dev never rises and stops it.
     """
     a_token = np.asarray(probe.step_seconds) / np.asarray(probe.step_tokens)
     step = float(np.median(a_token)) * schedule.accumulation * float(work.tokens.mean())

@@ -25,10 +25,12 @@ from embedft.encoder import Encoder, Vectors, write_folder
 from embedft.errors import ConfigError
 from embedft.evaluation import Evaluation, compare, comparison_dict
 from embedft.heads.frozen import quick_head
+from embedft.tasks import Looked
 from embedft.training import headed
 from embedft.training.fit import CROSS_ENTROPY, make_trainer
 from embedft.training.job import Job, open_base
-from embedft.training.mining.mined import with_negatives
+from embedft.training.judging import analysis
+from embedft.training.mining.mined import RefreshedNegatives
 from embedft.training.planning.workload import Batch
 from embedft.training.queries.query_only import is_query_only
 from embedft.training.run import check, open_job
@@ -175,7 +177,7 @@ class Steps(TrainerCallback):
 
 
 def open_stepped(config: RunConfig, folder: Path) -> Job:
-    """The job of a configuration, checked as a run checks it, with its negatives mined; ``folder`` is for its files.
+    """The job of a configuration, checked as a run checks it, its negatives not yet mined; ``folder`` is for its files.
 
     Raises:
         ConfigError: the run takes no steps through the encoder.
@@ -192,21 +194,22 @@ def open_stepped(config: RunConfig, folder: Path) -> Job:
             else "start it, or leave documents out of training.freeze.",
         )
     job.directory.start(config.model_dump(mode="json"), {}, force=False)
-    return with_negatives(job)
+    return job
 
 
 def silent_trainer(job: Job, steps: int, objective: CrossEntropy | None = None) -> PairTrainer:
-    """The trainer of a job, which writes nothing: no log, no evaluations, no checkpoints, no tracker.
+    """The trainer of a job, which writes nothing and only steps: no log, evaluation, checkpoint, tracker, mining.
 
     Args:
-        job: of `open_stepped`.
+        job: of `open_stepped`, its negatives mined.
         steps: of the training.
         objective: with the head of an end-to-end run, see `objective_of`.
     """
     settings = job.config.training.model_copy(update={"report_to": []})
     silent = replace(job, config=job.config.model_copy(update={"training": settings}))
     trainer = make_trainer(silent, steps, lambda _: {}, lambda *_, **__: None, objective=objective)
-    trainer.remove_callback(RunCallback)
+    for callback in (RunCallback, RefreshedNegatives):
+        trainer.remove_callback(callback)
     trainer.args.eval_strategy = trainer.args.save_strategy = "no"
     return trainer
 
@@ -231,7 +234,7 @@ def measure(job: Job, trainer: PairTrainer, largest: list[Batch]) -> Probe:
     clock = Steps(list(largest))
     run_steps(trainer, clock)
     dev, texts = _dev(job)
-    final = _final(job, compared=True)
+    final = final_judging(job, compared=True)
     rate = _encoding_rate(job, texts)
     return Probe(
         step_seconds=clock.step_seconds,
@@ -254,8 +257,8 @@ def run_steps(trainer: PairTrainer, clock: Steps) -> None:
 
 
 def count_judging(job: Job) -> tuple[Judging, Judging]:
-    """One evaluation on dev and the two at the end; their comparison, which takes longest of it, is left out."""
-    return _dev(job)[0], _final(job, compared=False)
+    """One evaluation on dev and the two at the end; what is told of these, which takes longest of it, is left out."""
+    return _dev(job)[0], final_judging(job, compared=False)
 
 
 def _dev(job: Job) -> tuple[Judging, list[str]]:
@@ -272,24 +275,31 @@ def _dev(job: Job) -> tuple[Judging, list[str]]:
     return Judging(model.texts, model.tokens, time.perf_counter() - start), model.sample
 
 
-def _final(job: Job, *, compared: bool) -> Judging:
-    """Both evaluations at the end and, if ``compared``, what is told of their difference."""
+def final_judging(job: Job, *, compared: bool) -> Judging:
+    """Both evaluations at the end and, if ``compared``, what is told of their difference and lies behind it."""
     models = [StandIn(job.base, seed) for seed in (1, 2)]
     start = time.perf_counter()
-    after, before = (_evaluated(job, model) for model in models)
+    (after, head), (before, other) = (_evaluated(job, model) for model in models)
     if compared:
         comparison_dict(after, before, compare(after, before))
+        if job.config.evaluation.report:
+            encoders = cast("tuple[Encoder, Encoder]", tuple(models))
+            analysis(job, Looked(job.task, job.data, job.metric, encoders, (after, before), (head, other)))
     seconds = time.perf_counter() - start
     return Judging(sum(model.texts for model in models), sum(model.tokens for model in models), seconds)
 
 
-def _evaluated(job: Job, model: StandIn) -> Evaluation:
-    """An evaluation at the end; of a task with a head also its fit, on as many texts as it takes."""
+def _evaluated(job: Job, model: StandIn) -> tuple[Evaluation, dict[str, Any]]:
+    """An evaluation at the end and its options; of a task with a head also its fit, on as many texts as it takes."""
     encoder = cast(Encoder, model)
     options: dict[str, Any] = {"head": quick_head(encoder, job.data, seed=0)} if job.task.headed else {}
     if job.task.headed:
         model.encode_documents(job.sets[0].rows["text"].to_pylist())
-    return job.task.evaluate(encoder, job.data, job.split, job.metrics, show_progress=False, **options)
+    keep = job.config.evaluation.report
+    evaluation: Evaluation = job.task.evaluate(
+        encoder, job.data, job.split, job.metrics, show_progress=False, keep_vectors=keep, **options
+    )
+    return evaluation, options
 
 
 def _encoding_rate(job: Job, texts: list[str]) -> float:

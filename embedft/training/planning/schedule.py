@@ -21,7 +21,9 @@ class Schedule:
         eval_every: updates between two evaluations; each comes with a checkpoint, and the last update has one too.
         patience: evaluations without a gain that end it.
         mixtures: of old and new weights that are judged on dev at the end, the old ones alone among them.
-        setup: seconds to read the data and open the model.
+        refresh_every: updates between two minings of negatives; None where they are mined once, before the first.
+        setup: seconds to read the data, open the model and mine negatives for the first time.
+        mining: seconds that this mining took of them.
     """
 
     steps: int
@@ -30,10 +32,12 @@ class Schedule:
     eval_every: int
     patience: int
     mixtures: int
+    refresh_every: int | None
     setup: float
+    mining: float
 
     @classmethod
-    def of(cls, trainer: PairTrainer, settings: TrainingConfig, setup: float) -> Schedule:
+    def of(cls, trainer: PairTrainer, settings: TrainingConfig, *, setup: float, mining: float) -> Schedule:
         """The schedule of a trainer that is ready to begin."""
         arguments = trainer.args
         accumulation = int(arguments.gradient_accumulation_steps)
@@ -45,15 +49,22 @@ class Schedule:
             eval_every=int(arguments.eval_steps),
             patience=settings.patience,
             mixtures=0 if settings.anchor is None else len({0.0, *settings.anchor.shares}),
+            refresh_every=None if settings.hard_negatives is None else settings.hard_negatives.refresh_every,
             setup=setup,
+            mining=mining,
         )
 
     def evaluations(self, steps: int) -> int:
         """How often dev is judged in so many steps, the judging of the base model left out."""
         return -(-steps // self.eval_every)
 
+    @property
+    def refreshes(self) -> int:
+        """How often negatives are mined anew; after the last update no more."""
+        return 0 if self.refresh_every is None else (self.steps - 1) // self.refresh_every
+
     def seconds(self, step: float, dev: float, final: float, checkpoint: float) -> dict[str, float]:
-        """Seconds of the parts of a run, and of all: setup, step, steps, dev, checkpoints, final, total.
+        """Seconds of the parts of a run, and of all: setup, step, steps, mining, dev, checkpoints, final, total.
 
         Args:
             step: seconds of one update.
@@ -66,6 +77,7 @@ class Schedule:
         parts = {
             "setup": self.setup,
             "steps": self.steps * step,
+            "mining": self.refreshes * self.mining,
             "dev": (times + 1 + self.mixtures) * dev,
             "checkpoints": times * checkpoint,
             "final": final,

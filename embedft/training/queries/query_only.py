@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import torch
 
-from embedft.config import RunConfig
+from embedft.config import RunConfig, TrainingConfig
 from embedft.encoder import Encoder, Vectors, with_layer
 from embedft.errors import ConfigError
 from embedft.evaluation import parse_metrics, rank, score_ranking
@@ -81,6 +81,11 @@ def check_query_only(config: RunConfig) -> None:
         (adapter and training.ema is not None, "training.ema is set", whole),
         (adapter and training.gradient_checkpointing, "training.gradient_checkpointing is on", whole),
         (adapter and training.gradient_accumulation > 1, "training.gradient_accumulation is set", "use batch_size."),
+        (
+            adapter and training.max_length != TrainingConfig().max_length,
+            "training.max_length is set",
+            "queries are embedded once, as they are searched: use model.max_length, or training.query_side: tower.",
+        ),
         (adapter and bool(training.report_to), "training.report_to is set", "read train_log.jsonl instead."),
     ]
     for wrong, found, hint in faults:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from embedft.config import RunConfig, fields, lay, parse_setting, read_yaml, validate_config
+from embedft.config import RunConfig, fields, lay, parse_value, read_yaml, validate_config
 from embedft.errors import ConfigError
 from embedft.tasks import get_task
 from embedft.training.losses.registry import LOSSES
@@ -55,7 +55,7 @@ class Range:
 
     def as_value(self) -> dict[str, Any]:
         """As it stands in YAML and JSON."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False) or name == "low"}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def parse_search(text: str) -> tuple[str, Range | Choice]:
     """``training.epochs=1..5`` as ("training.epochs", Range(1, 5)).
 
     Raises:
-        ConfigError: it is neither ``name=low..high[:log][:step=S]`` nor ``name=value,value,...``.
+        ConfigError: it is neither ``name=low..high[:log][:step=S]`` nor ``name=value,value,...`` with values in YAML.
     """
     name, separator, value = (part.strip() for part in text.partition("="))
     if not separator or not name or not value:
@@ -86,7 +86,7 @@ def parse_search(text: str) -> tuple[str, Range | Choice]:
         )
     spanned = RANGE.fullmatch(value)
     if spanned is None:
-        return name, _choice(f"--search {text}", parse_setting(f"{name}=[{value}]")[1])
+        return name, _choice(f"--search {text}", parse_value(f"[{value}]", source=f"--search {text}"))
     options: dict[str, Any] = {}
     for option in filter(None, (spanned["options"] or "").split(":")):
         key, _, amount = option.partition("=")

@@ -154,8 +154,8 @@ def is_weak(curve: Sequence[float], trials: Sequence[Trial]) -> bool:
     evaluations, where a small learning rate always looks weak, and want more trials than a search on one machine has.
 
     Args:
-        curve: dev metric of each evaluation so far. By default a run has 8 whatever its length, so the same number
-            of evaluations is the same share of the learning-rate schedule.
+        curve: dev metric of each evaluation so far. By default a run of 50 steps or more has 8, so the same number of
+            evaluations is about the same share of the learning-rate schedule; shorter ones have up to 8.
         trials: those that have ended.
     """
     optuna = require_optuna()

@@ -100,9 +100,9 @@ def _as_yaml(config: RunConfig) -> bytes:
 def begun(run: RunDirectory, config: RunConfig) -> str | None:
     """How far a run with these very settings has come in its directory: None, "training", or "finished"."""
     try:
-        record = json.loads(run.run_file.read_text(encoding="utf-8"))
+        record = json.loads(run.record.read_text(encoding="utf-8"))
         # A run of an earlier embedft lacks the fields that were added since: for it they stand at their defaults.
-        began = filled(record["config"], source=str(run.run_file))
+        began = filled(record["config"], source=str(run.record))
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
     if began != config.model_dump(mode="json"):

@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from embedft.artifacts import disk_errors
 from embedft.config import RunConfig
+from embedft.encoder import Encoder
 from embedft.errors import ArtifactError, ConfigError, DiskFullError
 from embedft.tasks import get_task
 from embedft.training.fit import LEARNING_RATE_TIMES_HIDDEN, updates_an_epoch, usual_epochs
-from embedft.training.job import open_base
+from embedft.training.job import Job
+from embedft.training.losses.registry import needs_of
 from embedft.training.queries import adapter
 from embedft.training.queries.query_only import SCALE, is_adapter, is_query_only
-from embedft.training.run import check
+from embedft.training.run import check, check_outside, open_job
 from embedft.training.rundir import RunDirectory
-from embedft.training.sets import FROZEN, further_sets, loss_name, own_set
+from embedft.training.sets import FROZEN, loss_name
 from embedft.training.tuning.directory import TuneDirectory
 from embedft.training.tuning.space import (
     Choice,
@@ -134,27 +138,39 @@ def tune(
     directory = TuneDirectory(Path(output))
     if resume:
         directory.read()
+    else:
+        check_outside(config, directory.path)
     with disk_errors(directory.path), directory.locked():
         if resume:
             _check_resumable(directory, config, space, seed, pruning)
         else:
             directory.require_startable(force=force)
-            directory.start(begun_with(config, space, seed or 0, pruning is not False))
+            directory.start(begun_with(config, space, seed or 0, pruning is not False, directory.trial(0)))
         study = _Study(directory, config, trials, timeout, keep_models, show_progress, on_trial)
         return study.run()
 
 
-def begun_with(config: RunConfig, space: Space | None, seed: int, pruning: bool) -> dict[str, Any]:
-    """What a study begins with; space, data and model are looked at here, before anything is written."""
+def begun_with(config: RunConfig, space: Space | None, seed: int, pruning: bool, trial: Path) -> dict[str, Any]:
+    """What a study begins with; space, data and model are looked at here, before anything is written.
+
+    Args:
+        config: the settings that all trials share.
+        space: what is searched; None for the default.
+        seed: of the search.
+        pruning: whether weak trials are ended.
+        trial: where trial 0 will be.
+
+    Raises:
+        EmbedftError: whatever training would raise before it writes something.
+    """
     check(config)
     if space is not None:
         check_space(space, config)
-    task = get_task(config.task)
-    read = task.read(config.data)
-    data = task.prepare(read, config.data, config.training.seed).data
-    sets = [own_set(config, task, data), *further_sets(config, data)]
-    rows = [part.rows.num_rows for part in sets]
-    filled = fill_in(config, rows)
+    # Opened to be looked at: what it took of a GPU would be missing from the trials.
+    lightly = config.model.model_copy(update={"device": "cpu", "precision": "float32"})
+    job = open_job(config.model_copy(update={"model": lightly}), RunDirectory(trial), show_progress=False)
+    rows = [_most_rows(job), *(part.rows.num_rows for part in job.sets[1:])]
+    filled = fill_in(config, rows, job.base)
     if space is None:
         space = default_space(filled, rows[0])
         check_space(space, config)
@@ -163,12 +179,22 @@ def begun_with(config: RunConfig, space: Space | None, seed: int, pruning: bool)
         "space": space_dict(space),
         "seed": seed,
         "pruning": pruning,
-        "data": dict(read.files),
+        "data": dict(job.data.files),
         "first": {name: _within(space[name], value_of(filled, name)) for name in space},
     }
 
 
-def fill_in(config: RunConfig, rows: Sequence[int]) -> RunConfig:
+def _most_rows(job: Job) -> int:
+    """How many rows of the task's own there are to train on: as many as there are if all negatives are found."""
+    own, mined = job.sets[0], job.config.training.hard_negatives
+    if mined is None or needs_of(own.loss, own.options) != "triplets":
+        return int(own.rows.num_rows)
+    # Of triplets each negative will be a row.
+    given: int = pc.sum(pc.list_value_length(own.rows["negatives"])).as_py() or 0
+    return given + mined.num_negatives * int(own.rows.num_rows)
+
+
+def fill_in(config: RunConfig, rows: Sequence[int], base: Encoder) -> RunConfig:
     """``config`` with the values that training would choose of what is searched by default, where it names none.
 
     Learning rate and epochs; the scale of the loss where documents are frozen, which has another default there.
@@ -176,6 +202,7 @@ def fill_in(config: RunConfig, rows: Sequence[int]) -> RunConfig:
     Args:
         config: the settings.
         rows: how many there are to train on, of the task's own set and of each of ``data.also``.
+        base: the encoder that is trained.
     """
     training = config.training
     values: dict[str, Any] = {}
@@ -184,18 +211,15 @@ def fill_in(config: RunConfig, rows: Sequence[int]) -> RunConfig:
     if is_query_only(config) and "scale" not in training.loss_options:
         values["training.loss_options.scale"] = SCALE
     if training.learning_rate is None:
-        values["training.learning_rate"] = adapter.LEARNING_RATE if is_adapter(config) else _peak_rate(config)
+        values["training.learning_rate"] = adapter.LEARNING_RATE if is_adapter(config) else _peak_rate(base)
     if training.epochs is None and training.max_steps is None:
         usual = usual_epochs(updates_an_epoch(training, rows))
         values["training.epochs"] = adapter.EPOCHS if is_adapter(config) else usual
     return with_values(config, values, source="the configuration")
 
 
-def _peak_rate(config: RunConfig) -> float:
+def _peak_rate(base: Encoder) -> float:
     """The learning rate that training chooses for the size of the encoder."""
-    # Opened to be looked at: what it took of a GPU would be missing from the trials.
-    lightly = config.model.model_copy(update={"device": "cpu", "precision": "float32"})
-    base = open_base(config.model_copy(update={"model": lightly}))
     return LEARNING_RATE_TIMES_HIDDEN / int(base.query_side.sentence_transformer[0].config.hidden_size)
 
 
@@ -267,7 +291,7 @@ class _Study:
 
     def result(self) -> TuneResult:
         """What the study has come to so far."""
-        first = RunDirectory(self.directory.trial(0)).run_file
+        first = RunDirectory(self.directory.trial(0)).record
         record = json.loads(first.read_text(encoding="utf-8")) if first.is_file() else {}
         return TuneResult(
             tune=self.directory.path,
@@ -325,7 +349,7 @@ class _Study:
 
     def _require_trained(self, outcome: Outcome) -> None:
         """Raise ConfigError, and take the study away, if the configuration as it is was refused before its training."""
-        began = RunDirectory(self.directory.trial(0)).run_file.is_file()
+        began = RunDirectory(self.directory.trial(0)).record.is_file()
         if outcome.state == "failed" and outcome.reason is not None and not began:
             message, _, hint = outcome.reason.partition("\nhint: ")
             self.store.close()
