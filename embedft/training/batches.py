@@ -98,7 +98,7 @@ class MixedBatchSampler(MultiDatasetDefaultBatchSampler):
 
 
 def shares(batches: Sequence[int], rows: Sequence[int], temperature: float) -> list[int]:
-    """How many rounds of batches of an epoch each set gets; at least 1, and as many in all as the sets have."""
+    """How many rounds of batches of an epoch each set gets: as many in all as the sets have, but each at least 1."""
     weights = np.asarray(rows, np.float64) ** (1 / temperature)
     total = sum(batches)
     exact = weights / weights.sum() * total

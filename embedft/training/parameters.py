@@ -19,8 +19,8 @@ OF_LOSS = "loss."
 EXPECTED = "embeddings, layers:N (the first N layers), or documents"
 # A module or parameter of a loss may carry this attribute: its learning rate as a multiple of `training.learning_rate`.
 RATE_ATTRIBUTE = "learning_rate_scale"
-# As transformers' Trainer.get_decay_parameter_names: no weight decay on biases and norms.
-NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+# As transformers' Trainer.get_decay_parameter_names: no weight decay on biases and norms; nor, as in CLIP, on gains.
+NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)", r"log_scale$"]
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,12 @@ def trainable_parameters(model: Any, loss: Losses) -> dict[str, torch.nn.Paramet
 
 
 def require_trainable(model: Any, loss: Losses) -> None:
-    """Raise ConfigError if nothing is left to train."""
-    if not trainable_parameters(model, loss):
+    """Raise ConfigError if a loss has nothing left to train: neither the encoder nor a head.
+
+    A learned scale does not count: it changes no vector.
+    """
+    losses = [loss] if isinstance(loss, torch.nn.Module) else loss.values()
+    if not all(any(value.ndim for value in trainable_parameters(model, one).values()) for one in losses):
         raise ConfigError(
             "training.freeze leaves nothing to train: embeddings and all layers are frozen; "
             "expected at least one layer that is not.",
@@ -120,11 +124,13 @@ def parameter_groups(
 
     A layer that has k layers above it gets the learning rate times ``layer_decay ** k``, the embeddings below all L
     layers ``layer_decay ** L``; the last norm, modules behind the transformer and the loss's own parameters get all of
-    it, times the attribute ``learning_rate_scale`` of the parameter or of a module around it, where one has it. Biases
-    and norms have no weight decay. The first group has the full rate, which is the one that trainers log.
+    it, times the attribute ``learning_rate_scale`` of the parameter or of a module around it, where one has it.
+    Biases, norms and learned scales have no weight decay. The first group has the full rate, which is the one that
+    trainers log.
 
     Howard & Ruder 2018, arXiv:1801.06146, section 3.2 (discriminative fine-tuning); Sun et al. 2019, arXiv:1905.05583,
-    section 5.3.4. Without ``layer_decay`` and attributes these are the groups of sentence-transformers' trainer.
+    section 5.3.4. Without ``layer_decay``, attributes and learned scales these are the groups of
+    sentence-transformers' trainer.
 
     Args:
         model: a SentenceTransformer.

@@ -143,8 +143,8 @@ def test_only_what_embedft_wrote_is_replaced(here, tmp_path):
     file = tmp_path / "mined.jsonl"
     file.write_text("my notes\n")
     shared = ("mine", "bundled", "--data", GARDEN, "-o")
-    assert_user_error(here(*shared, file), "is there already")
-    assert_user_error(here(*shared, file, "--force"), "embedft did not write it")
+    assert_user_error(here(*shared, file), "exists already")
+    assert_user_error(here(*shared, file, "--force"), "only what embedft wrote")
     assert file.read_text() == "my notes\n"
     assert_user_error(here(*shared, tmp_path / "mined.csv"), "no ending that tells its format")
     file.write_text('{"anchor": "a", "positive": "b"}\n')

@@ -1,6 +1,7 @@
 """The loss equals the reference's where no text repeats, and never takes a positive for a negative."""
 
 import math
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -84,16 +85,15 @@ def test_value_and_gradients_are_those_of_the_reference(setting, case):
 
 
 def test_any_number_of_negatives_are_candidates(setting):
-    """As one row: sentence-transformers wants the same number in each."""
+    """Whichever rows list them: sentence-transformers wants the same number in each."""
     encoder, _, guide = setting
     model = encoder.sentence_transformer
-    rows = [row | {"negatives": [TRIPLETS[n]["negatives"][0] for n in range(place)]} for place, row in enumerate(PAIRS)]
+    negatives = iter([row["negatives"][0] for row in TRIPLETS])
+    counts = [2, 0, 3, 1, 0, 2, 0, 0]
+    rows = [row | {"negatives": list(islice(negatives, count))} for row, count in zip(PAIRS, counts, strict=True)]
     for name in ("mnrl", "gist", "distil_kl"):
         loss = build_loss(name, {}, model, guide=guide)
-        whole = loss(*batch_of(encoder, rows))
-        # Repeated negatives are negatives repeatedly for mnrl and gist, as in the reference; a teacher's only once.
-        assert torch.isfinite(whole)
-        assert whole != loss(*batch_of(encoder, PAIRS))
+        torch.testing.assert_close(loss(*batch_of(encoder, rows)), loss(*batch_of(encoder, TRIPLETS)))
 
 
 def test_a_learned_scale_learns_and_stays_below_100(setting):
@@ -224,12 +224,14 @@ ALL = tuple(LOSSES)
         ("mnrl", {"scale": True}, {}, "scale is True", "a number above 0"),
         ("mnrl", {"scale": 0.0}, {}, "scale is 0.0", "a number above 0"),
         ("mnrl", {"symmetric": 1.0}, {}, "symmetric is 1.0", "true or false"),
+        ("mnrl", {"scale": 150.0, "learn_scale": True}, {}, "scale is 150", "learn_scale to false"),
         ("triplet", {"margin": -0.1}, {}, "margin is -0.1", "at least 0"),
         ("gist", {"margin_strategy": "loose"}, {"guide": "bundled"}, "is 'loose'", "absolute or relative"),
         ("triplet", {}, {"gradient_cache": True}, "none for the loss triplet", "gradient_accumulation"),
         ("mnrl", {}, {"gradient_cache": True, "gradient_checkpointing": True}, "both set", "leave"),
         ("gist", {}, {}, "needs a second encoder", "training.guide"),
-        ("mnrl", {}, {"guide": "bundled"}, "asks none", "leave it out"),
+        ("mnrl", {}, {"guide": "bundled"}, "asks none", "leave it out, or use gist, distil_margin_mse, distil_kl."),
+        ("cosent", {}, {"guide": "bundled", "allowed": ("cosent",)}, "asks none", "leave it out."),
         ("mnrl", {}, {"matryoshka": [64, 64]}, "[64, 64]", "different"),
         ("mnrl", {}, {"matryoshka": [0]}, "[0]", "at least 1"),
         ("mnrl", {}, {"matryoshka": [512, 64], "dim": 384}, "has 512, but vectors have 384", "up to 384"),
@@ -241,6 +243,11 @@ def test_what_a_loss_cannot_do_is_refused(name, options, extra, found, hint):
         check_loss(name, options, extra.pop("allowed", ALL), **extra)
     assert found in error.value.message
     assert hint in error.value.hint
+
+
+def test_a_large_scale_is_right_if_it_is_not_learned_or_the_largest_that_may_be():
+    check_loss("mnrl", {"scale": 150.0}, ALL)
+    check_loss("mnrl", {"scale": 100.0, "learn_scale": True}, ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -267,6 +274,8 @@ def test_own_candidates_need_negatives():
         ["in full sun"],
         ["tea", "jam and cakes"],
     ]
+    with pytest.raises(DataError, match="loss distil_kl: 1 of 2 training rows have negatives; expected at least 2"):
+        rows_for("distil_kl", rows.slice(1), options={"in_batch": False})
 
 
 @pytest.mark.parametrize(

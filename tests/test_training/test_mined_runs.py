@@ -6,13 +6,19 @@ import signal
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import GARDEN
+from transformers import TrainerState
 
 from embedft import Encoder, RunConfig, train
+from embedft.config import DataConfig
 from embedft.errors import ConfigError
+from embedft.training.mining.mined import RefreshedNegatives
+from embedft.training.run import open_job
+from embedft.training.rundir import RunDirectory
 
 QUICK = {"max_steps": 8, "batch_size": 16, "eval_every": 2, "patience": 9}
 
@@ -67,11 +73,28 @@ def test_refreshed_negatives_of_a_killed_run_are_those_of_an_uninterrupted_one(t
     assert Encoder.load(resumed.run / "model").fingerprint == Encoder.load(whole.run / "model").fingerprint
 
 
+def test_of_refreshed_negatives_stay_those_that_are_in_use_or_that_a_checkpoint_goes_on_with(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "dev"):
+        rows = [{"anchor": f"{split} question {n}", "positive": f"{split} answer {n}"} for n in range(4)]
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = config({"num_negatives": 1, "refresh_every": 2, "relative_margin": None})
+    settings = settings.model_copy(update={"data": DataConfig(path=data)})
+    job = open_job(settings, RunDirectory(tmp_path / "run"), show_progress=False)
+    folder = job.directory.checkpoints
+    (folder / "checkpoint-3").mkdir(parents=True)
+    negatives = RefreshedNegatives(job, lambda: job.base, lambda rows: None)
+    for step in range(1, 9):
+        negatives.on_step_end(None, TrainerState(global_step=step, max_steps=9), None)
+    assert {path.name for path in folder.glob("negatives*")} == {f"negatives-{step}.parquet" for step in (2, 6, 8)}
+    for step, found in ((3, {-1, 2}), (8, {6, 8})):
+        resumed = RefreshedNegatives(job, lambda: job.base, lambda rows: None)
+        resumed.on_train_begin(None, TrainerState(global_step=step), None)
+        assert set(resumed.found) == found
+
+
 def test_negatives_of_a_step_are_those_mined_before_the_step_before():
-    import pyarrow as pa
-
-    from embedft.training.mining.mined import RefreshedNegatives
-
     negatives = RefreshedNegatives.__new__(RefreshedNegatives)
     negatives.found = {-1: pa.chunked_array([[["old"]]]), 3: pa.chunked_array([[["new"]]])}
     assert [negatives.of([0], step)[0][0] for step in range(6)] == ["old"] * 4 + ["new"] * 2

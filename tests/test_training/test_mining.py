@@ -21,6 +21,7 @@ from embedft.data.retrieval import PAIRS_SCHEMA
 from embedft.encoder import BUNDLED_PATH, Encoder
 from embedft.errors import ConfigError, DataError, ModelError
 from embedft.index import exact_search
+from embedft.index.nearest import nearest
 from embedft.training.mining.mine import mine_negatives, require_found
 from embedft.training.mining.near_positives import near_duplicates
 from embedft.training.mining.negatives import RowLists, check_negatives, choose_negatives
@@ -114,9 +115,18 @@ def test_the_same_options_give_the_negatives_of_sentence_transformers(peer, opti
         }
 
 
-def test_a_block_of_queries_at_a_time_gives_the_same_choice(peer):
-    config = settings(num_negatives=3, range_max=60, relative_margin=0.05, sampling_strategy="random")
-    assert ours(peer, config, block_mb=1, seed=3) == ours(peer, config, seed=3)
+@pytest.mark.parametrize("refused", [None, lambda queries, rows: rows % 7 == 1], ids=["none", "some"])
+def test_a_block_of_queries_at_a_time_gives_the_same_choice(refused):
+    queries, documents = unit(1500, 8, 0), unit(1500, 8, 1)
+    positives = RowLists.of([[row] for row in range(1500)])
+    config = settings(num_negatives=4, range_max=20, sampling_strategy="random")
+    assert len(list(nearest(queries, documents, 21, block_mb=1))) > len(list(nearest(queries, documents, 21))) == 1
+    whole, parts = (
+        choose_negatives(queries, documents, positives, config, refused=refused, seed=1, block_mb=block_mb)
+        for block_mb in (256, 1)
+    )
+    assert np.array_equal(whole.rows, parts.rows)
+    assert whole.rejected == parts.rejected
 
 
 @pytest.fixture(scope="module")
@@ -316,3 +326,11 @@ def test_a_filter_that_takes_everything_is_named(encoder, garden_data):
     with pytest.raises(DataError, match=r"min_score took 2,\d\d\d") as error:
         require_found(mined, GARDEN)
     assert "loosen min_score" in error.value.hint
+
+
+def test_where_the_anchors_own_text_was_the_only_candidate_no_setting_is_blamed(encoder, tmp_path):
+    data = pair_file(tmp_path / "pairs.jsonl", [("a fern", "in the shade"), ("in the shade", "a fern")])
+    mined = mine_negatives(encoder, data, data.training_pairs(), settings())
+    with pytest.raises(DataError, match="among 2 candidates: the anchor or given took 2") as error:
+        require_found(mined, data.path)
+    assert error.value.hint == "mine in a larger corpus."

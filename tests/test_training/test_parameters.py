@@ -77,9 +77,11 @@ def test_what_cannot_be_frozen_is_refused():
         freeze(model, ["layers:7"])
     freeze(model, ["layers:6", "embeddings"])
     assert not trainable_parameters(model, build_loss("mnrl", {}, model))
-    with pytest.raises(ConfigError, match=r"training\.freeze leaves nothing to train"):
-        require_trainable(model, build_loss("mnrl", {}, model))
-    require_trainable(model, WithHead(model))
+    head, alone = WithHead(model), build_loss("mnrl", {}, model)
+    for loss in (alone, build_loss("mnrl", {"learn_scale": True}, model), {"own": head, "also-1": alone}):
+        with pytest.raises(ConfigError, match=r"training\.freeze leaves nothing to train"):
+            require_trainable(model, loss)
+    require_trainable(model, head)
 
 
 def test_layers_learn_more_slowly_the_lower_they_are():
@@ -99,6 +101,14 @@ def test_layers_learn_more_slowly_the_lower_they_are():
     assert decays[id(loss.head.bias)] == decays[id(transformer.final_norm.weight)] == 0
     assert decays[id(loss.head.weight)] == decays[id(transformer.embeddings.tok_embeddings.weight)] == 0.01
     assert len(rates) == sum(1 for _ in loss.parameters())
+
+
+def test_a_learned_scale_does_not_decay():
+    model = fresh().sentence_transformer
+    loss = build_loss("mnrl", {"learn_scale": True}, model)
+    groups = parameter_groups(model, loss, learning_rate=1e-3, weight_decay=0.01, layer_decay=None)
+    (group,) = (group for group in groups if any(value is loss.objective.log_scale for value in group["params"]))
+    assert group["weight_decay"] == 0
 
 
 def test_a_lower_learning_rate_moves_a_layer_less():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from embedft.errors import ConfigError
 from embedft.tasks import get_task, task_names
 from embedft.training.losses.crossencoder import is_cross_encoder
+from embedft.training.losses.ranking import MOST_SCALE
 
 if TYPE_CHECKING:
     from embedft.training.losses.registry import Loss
@@ -39,10 +40,35 @@ def check_options(name: str, loss: Loss, options: Mapping[str, float | bool | st
             raise ConfigError(f"{field}.loss_options.{key} is {value!r}.", hint=f"for {name} use {expected}.")
 
 
+def check_learned_scale(options: Mapping[str, float | bool | str], field: str) -> None:
+    """Raise ConfigError, about ``field.loss_options``, if a scale is to be learned from where none may be."""
+    scale = float(options.get("scale", 0))
+    if options.get("learn_scale") and scale > MOST_SCALE:
+        raise ConfigError(
+            f"{field}.loss_options.scale is {scale:g}, but a learned scale stays at or below {MOST_SCALE:g}.",
+            hint=f"let it begin at {MOST_SCALE:g} or below, or set learn_scale to false.",
+        )
+
+
 def check_guide(
-    name: str, loss: Loss, options: Mapping[str, float | bool | str], guide: str | None, field: str
+    name: str,
+    loss: Loss,
+    options: Mapping[str, float | bool | str],
+    guide: str | None,
+    field: str,
+    *,
+    guided: Sequence[str],
 ) -> None:
-    """Raise ConfigError if a guide is missing, of no use, or of the wrong kind for ``field.loss``."""
+    """Raise ConfigError if a guide is missing, of no use, or of the wrong kind for ``field.loss``.
+
+    Args:
+        name: of the loss.
+        loss: its entry.
+        options: of the loss.
+        guide: name of the guide, if there is one.
+        field: the section of the configuration that names the loss.
+        guided: losses that could be used with a guide instead.
+    """
     if guide is None:
         if loss.guided:
             raise ConfigError(
@@ -52,7 +78,8 @@ def check_guide(
         return
     if not loss.guided:
         raise ConfigError(
-            f"training.guide is {guide}, but the loss {name} asks none.", hint="leave it out, or use gist or distil_kl."
+            f"training.guide is {guide}, but the loss {name} asks none.",
+            hint=f"leave it out{', or use ' + ', '.join(guided) if guided else ''}.",
         )
     if is_cross_encoder(guide):
         if name == "gist":

@@ -67,11 +67,13 @@ def _with_negatives(needs: Needs, rows: pa.Table, what: str) -> pa.Table:
         alone = pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), texts)
         column = found.schema.get_field_index("negatives")
         found = found.set_column(column, rows.schema.field("negatives"), alone.cast(rows["negatives"].type))
+        counted = f"the training rows have {found.num_rows} negatives"
     else:
         found = rows.filter(pc.greater(pc.fill_null(pc.list_value_length(rows["negatives"]), 0), 0))
+        counted = f"{found.num_rows} of {rows.num_rows} training rows have negatives"
     if found.num_rows < MIN_ROWS:
         raise DataError(
-            f"{what}: the training rows have {found.num_rows} negatives; expected at least {MIN_ROWS}.",
+            f"{what}: {counted}; expected at least {MIN_ROWS}.",
             hint="add or mine negatives, or use mnrl.",
         )
     return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch.nn.functional import mse_loss, normalize, relu
+from torch.nn.functional import mse_loss, normalize, pad, relu
 
 from embedft.errors import ConfigError
 from embedft.training.losses.vectorloss import FromVectors, Objective
@@ -22,10 +22,16 @@ def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _in_order(similarities: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """log(1 + sum of exp(s_i - s_j) over all i, j with score i < score j): pairs in the wrong order cost."""
-    wrong = similarities[:, None] - similarities[None]  # (batch, batch)
-    wrong = wrong.masked_fill(scores[:, None] >= scores[None], -torch.inf)
-    return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong.flatten()]), 0)
+    """log(1 + sum of exp(s_i - s_j) over all i, j with score i < score j): pairs in the wrong order cost.
+
+    Sorted by score, the j of an i are the first ones: O(n log n), without a matrix of all pairs.
+    """
+    descending, order = (-scores).sort()
+    ordered = similarities.index_select(0, order)
+    # (batch + 1,): over the first n in the order, from n = 0.
+    of_first = pad(torch.logcumsumexp(-ordered, 0), (1, 0), value=-torch.inf)
+    higher = torch.searchsorted(descending, descending)  # rows with a higher score; equal ones are none
+    return torch.logsumexp(pad(ordered + of_first[higher], (1, 0)), 0)
 
 
 def cosent(left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, *, scale: float = 20.0) -> torch.Tensor:
@@ -98,7 +104,7 @@ def online_contrastive(
     left: torch.Tensor, right: torch.Tensor, scores: torch.Tensor, *, margin: float = 0.5
 ) -> torch.Tensor:
     """`contrastive` of the hard pairs alone, summed: similar ones farther apart than the closest dissimilar pair of the
-    batch, dissimilar ones closer than the farthest similar pair.
+    batch, dissimilar ones closer than the farthest similar pair; of a batch of one kind alone those beyond their mean.
 
     Equal to sentence-transformers' ``OnlineContrastiveLoss``.
 
@@ -110,8 +116,8 @@ def online_contrastive(
     """
     distances = 1 - cosines(left, right)
     similar, dissimilar = distances[scores > 0.5], distances[scores <= 0.5]
-    farthest = similar.max() if len(similar) > 1 else dissimilar.mean()
-    closest = dissimilar.min() if len(dissimilar) > 1 else similar.mean()
+    farthest = similar.max() if len(similar) else dissimilar.mean()
+    closest = dissimilar.min() if len(dissimilar) else similar.mean()
     hard = relu(margin - dissimilar[dissimilar < farthest])
     return (similar[similar > closest] ** 2).sum() + (hard**2).sum()
 

@@ -173,7 +173,7 @@ LOSSES: dict[str, Loss] = {
     "cross_entropy": Loss(
         CrossEntropy,
         "labelled texts",
-        "-log softmax(head(x)) at the class; of several classes -log sigmoid of each",
+        "-log softmax(head(x)) at the class, x of length 1; of several classes -log sigmoid of each",
         "Kumar et al. 2022, arXiv:2202.10054 (a fitted head first, then both)",
     ),
     "supcon": Loss(
@@ -304,7 +304,9 @@ def check_loss(
     losschecks.check_name(name, LOSSES, allowed, field)
     loss = LOSSES[name]
     losschecks.check_options(name, loss, options, field)
-    losschecks.check_guide(name, loss, options, guide, field)
+    losschecks.check_learned_scale(options, field)
+    guided = [other for other in allowed if LOSSES[other].guided]
+    losschecks.check_guide(name, loss, options, guide, field, guided=guided)
     losschecks.check_dims(name, loss, matryoshka, dim)
     if gradient_cache and not loss.cached:
         able = ", ".join(other for other in allowed if LOSSES[other].cached)

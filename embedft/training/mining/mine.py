@@ -24,7 +24,7 @@ from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.index.nearest import NONE, Floats, Rows, paired_scores
 from embedft.training.mining.near_positives import NearPositives
-from embedft.training.mining.negatives import Chosen, RowLists, Scorer, check_negatives, choose_negatives
+from embedft.training.mining.negatives import KNOWN_TEXTS, Chosen, RowLists, Scorer, check_negatives, choose_negatives
 from embedft.training.mining.rescoring import CrossEncoderScores
 
 logger = logging.getLogger("embedft")
@@ -170,7 +170,7 @@ def mine_negatives(
 
 
 def require_found(mined: Mined, source: object) -> None:
-    """Raise DataError if not one negative was found, naming what took most of the candidates."""
+    """Raise DataError if not one negative was found, naming the setting that took most of the candidates."""
     report = mined.report
     if report.found:
         return
@@ -181,10 +181,11 @@ def require_found(mined: Mined, source: object) -> None:
             hint="mine in a larger corpus.",
         )
     counts = ", ".join(f"{reason} took {count:,}" for reason, count in taken.items())
-    worst = max(taken, key=lambda reason: taken[reason])
+    settings = [reason for reason in taken if reason != KNOWN_TEXTS]
+    worst = max(settings, key=lambda reason: taken[reason], default=None)
     raise DataError(
         f"{source}: no negative was found among {report.candidates:,} candidates: {counts}.",
-        hint=f"loosen {worst}, or look deeper with range_max.",
+        hint=f"loosen {worst}, or look deeper with range_max." if worst else "mine in a larger corpus.",
     )
 
 

@@ -86,7 +86,8 @@ class RefreshedNegatives(TrainerCallback):
     """Mines again every so many steps; the batch of a step takes the newest negatives mined before the last step.
 
     One step late, because its batch is made while the step before is computed: so a resumed run, whose batches are made
-    at another time, takes the same negatives. What was mined stays beside the checkpoints.
+    at another time, takes the same negatives. What was mined for those steps at which a checkpoint is kept stays beside
+    the checkpoints.
 
     Args:
         job: with negatives mined by the base.
@@ -110,9 +111,7 @@ class RefreshedNegatives(TrainerCallback):
 
     def on_train_begin(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         """Take up what was mined up to the checkpoint that training goes on from."""
-        # Of all that were mined the two newest are in use.
-        newest = state.global_step // self.every * self.every
-        for step in range(max(self.every, newest - self.every), newest + 1, self.every):
+        for step in self._in_use(state.global_step):
             self._take(step, pq.read_table(self._path(step)))
 
     def on_step_end(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
@@ -126,6 +125,7 @@ class RefreshedNegatives(TrainerCallback):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self._path(step)) as file:
                 pq.write_table(found.rows, file)
+            self._drop(step)
         wait()
         self._take(step, pq.read_table(self._path(step)))
 
@@ -134,6 +134,19 @@ class RefreshedNegatives(TrainerCallback):
         # Two generations are in use at most.
         newest = max(self.found)
         self.found = {newest: self.found[newest], step: rows["negatives"]}
+
+    def _in_use(self, step: int) -> range:
+        """The steps of the two newest generations after so many steps; fewer at the beginning."""
+        newest = step // self.every * self.every
+        return range(max(self.every, newest - self.every), newest + 1, self.every)
+
+    def _drop(self, step: int) -> None:
+        """Remove what is in use neither now nor where a checkpoint goes on."""
+        kept_at = [step, *(int(folder.name.rpartition("-")[2]) for folder in self.folder.glob("checkpoint-*"))]
+        kept = {self._path(mined) for at in kept_at for mined in self._in_use(at)}
+        for path in self.folder.glob("negatives-*.parquet"):
+            if path not in kept:
+                path.unlink()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"negatives-{step}.parquet"

@@ -9,15 +9,16 @@ in release 6.2), which means, beyond what the names of the options say:
 - without ``range_max`` it is ``range_min`` plus ``num_negatives``, times ten where a margin or ``max_score`` may
   take some, plus the most positives;
 - scores of a guide or a cross-encoder also order the candidates, and are asked for where a margin or limit needs them;
-- ``random`` draws by ``random.sample``, query by query.
+- ``random`` draws by ``random.sample``, query by query; what replaces a refused document is drawn apart from that.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from embedft.index.nearest import BLOCK_MB, NONE, Floats, Nearest, Rows, nearest
 Scorer = Callable[[Rows, Rows], Floats]
 # (queries (p,), rows of documents (p,)) -> which of these pairs must not be used, (p,) bool.
 Refusal = Callable[[Rows, Rows], "np.ndarray"]
+
+# Of the reasons of `Chosen.rejected` the one that is no setting.
+KNOWN_TEXTS = "the anchor or given"
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def choose_negatives(
         alive = (found.rows != NONE) & ~_listed(found.rows, owner, rows)
         candidates += int(alive.sum())
         if excluded is not None:
-            _reject(alive, _listed(found.rows, *excluded.pairs(found.queries)), "the anchor or given", rejected)
+            _reject(alive, _listed(found.rows, *excluded.pairs(found.queries)), KNOWN_TEXTS, rejected)
         least = np.full(len(alive), np.inf, np.float32)
         np.minimum.at(least, owner, positive_scores)
         for reason, unfit in _unfit(found.scores, least[:, None], config):
@@ -238,14 +242,23 @@ class _Draw:
         self.random = random.Random(self.seed)
 
     def __call__(self, alive: np.ndarray) -> np.ndarray:
-        """(b, m) bool, part of ``alive``."""
+        """(b, m) bool, part of ``alive``; of all queries in their order, each once."""
+        return self._of(alive, repeat(self.random))
+
+    def again(self, alive: np.ndarray, queries: Rows) -> np.ndarray:
+        """Another choice, of the queries of these numbers, that moves the draws of no others: blocks change nothing."""
+        options = zip(queries.tolist(), alive.sum(1).tolist(), strict=True)
+        return self._of(alive, (random.Random(f"{self.seed} {query} {left}") for query, left in options))
+
+    def _of(self, alive: np.ndarray, randoms: Iterable[random.Random]) -> np.ndarray:
         wanted = self.config.num_negatives
         if self.config.sampling_strategy == "top":
             return np.asarray(alive & (np.cumsum(alive, axis=1, dtype=np.int32) <= wanted))
         options = alive.sum(1)
         places = np.flatnonzero(alive)
         # sentence-transformers draws for each query, also where there is no choice; so the same seed gives the same.
-        drawn = [self.random.sample(range(max(count, wanted)), wanted) for count in options.tolist()]
+        each = zip(options.tolist(), randoms, strict=False)
+        drawn = [own.sample(range(max(count, wanted)), wanted) for count, own in each]
         picks = np.array(drawn, np.int64).reshape(len(alive), wanted)
         there = picks < options[:, None]
         chosen = np.zeros_like(alive)
@@ -267,7 +280,7 @@ def _refuse(
         alive[query[bad], place[bad]] = False
         rejected["near_duplicates"] += int(bad.sum())
         open_queries = np.unique(query[bad])
-        chosen[open_queries] = draw(alive[open_queries])
+        chosen[open_queries] = draw.again(alive[open_queries], open_queries + found.queries.start)
 
 
 def _packed(chosen: np.ndarray, found: Nearest, wanted: int) -> tuple[Rows, Floats]:
