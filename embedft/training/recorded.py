@@ -93,8 +93,9 @@ class RecordedDirectory:
             record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
             number, status, _ = record["format"], record["status"], [record[name] for name in self.fields]
         except (ValueError, KeyError, TypeError) as error:
+            # Nor with --force: it replaces only what it can tell to be ours.
             raise ArtifactError(
-                f"{self.record}: is damaged.", hint=f"start the {self.kind} again with --force."
+                f"{self.record}: is damaged.", hint=f"name another path for the {self.kind}, or remove {self.path}."
             ) from error
         if number != self.format_number or status not in self.statuses:
             raise ArtifactError(f"{self.record}: is of format {number!r}.", hint="use the embedft that wrote it.")

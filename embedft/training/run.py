@@ -15,7 +15,7 @@ from embedft.artifacts import disk_errors, is_disk_full
 from embedft.config import HeadConfig, RunConfig, TrainingConfig
 from embedft.data import Leak
 from embedft.data.general import read_general
-from embedft.encoder import Encoder
+from embedft.encoder import Encoder, find_folder
 from embedft.errors import ConfigError
 from embedft.evaluation import Comparison, Evaluation, compare, comparison_dict
 from embedft.evaluation.analysis import write_analysis
@@ -26,6 +26,7 @@ from embedft.training import headed
 from embedft.training.fit import fit
 from embedft.training.job import Job, judged_split, open_base
 from embedft.training.judging import analysis, judged, without_vectors
+from embedft.training.losses.crossencoder import is_cross_encoder, open_cross_encoder
 from embedft.training.losses.registry import check_loss, is_guided
 from embedft.training.mining.mined import check_mining, with_negatives
 from embedft.training.prepare import check_preparation, prepare_model
@@ -235,7 +236,7 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
     Raises:
         ConfigError: a setting does not fit the task or the data.
         DataError: the data is missing, broken, or has no usable training rows.
-        ModelError: the base model cannot be opened.
+        ModelError: the base model cannot be opened, or a guide is nowhere.
     """
     task = get_task(config.task)
     metrics = wanted_metrics(config, task)
@@ -253,6 +254,7 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
         read_general(config.training.anchor.general)
     if config.evaluation.guard is not None and config.evaluation.report:
         check_guard(config.evaluation.guard, unknown_ids=config.data.unknown_ids)
+    _find_guides(config)
     further = further_sets(config, data, base.dim)
     return Job(
         config=config,
@@ -268,6 +270,16 @@ def open_job(config: RunConfig, directory: RunDirectory, *, show_progress: bool)
         dropped=prepared.dropped,
         show_progress=show_progress,
     )
+
+
+def _find_guides(config: RunConfig) -> None:
+    """Raise ModelError if a second model cannot be had: before an older run is removed for one that cannot begin."""
+    mining = config.training.hard_negatives
+    for name in (config.training.guide, mining.guide if mining else None):
+        if name is not None and not is_cross_encoder(name):
+            find_folder(name)
+    if mining and mining.cross_encoder:
+        open_cross_encoder(mining.cross_encoder, "cpu")
 
 
 def _begin(job: Job, *, resume: bool, force: bool) -> None:

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embedft import Encoder, RunConfig, train
-from embedft.errors import ArtifactError, ConfigError, DataError
+from embedft.errors import ArtifactError, ConfigError, DataError, ModelError
 from embedft.training.rundir import RunDirectory
 
 # 4 batches an epoch, a checkpoint every 3 steps: runs resume in the middle of an epoch.
@@ -287,6 +287,36 @@ def test_a_run_that_reads_from_the_directory_it_would_replace_is_refused(garden,
         train(settings, run, force=True)
     assert (run / inside).is_dir()
     assert json.loads((run / "run.json").read_text())["status"] == "training"
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"loss": "gist", "guide": "no/where/at/all"},
+        {"hard_negatives": {"guide": "no/where/at/all"}},
+        {"hard_negatives": {"cross_encoder": "no/where/at/all"}},
+    ],
+)
+def test_a_guide_that_is_nowhere_leaves_the_older_run(garden, tmp_path, training):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"format": 1, "status": "finished", "config": {}}))
+    with pytest.raises(ModelError, match="no/where/at/all"):
+        train(config(garden, training=training), run, force=True)
+    assert (run / "checkpoints").is_dir()
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_whose_record_is_damaged_is_told_and_left(garden, tmp_path, force):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{")
+    with pytest.raises(ArtifactError) as caught:
+        train(config(garden), run, force=force)
+    assert "add --force" not in str(caught.value)
+    assert "name another path" in str(caught.value)
+    assert (run / "run.json").read_text() == "{"
 
 
 def test_a_refused_run_leaves_no_folder_above_it_but_those_of_others(tmp_path):
