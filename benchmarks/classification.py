@@ -7,7 +7,8 @@ Methods, all from the bundled encoder and the same labelled texts:
 - supcon: the encoder trained by supervised contrast, then a logistic head;
 - setfit: pairs of texts of one class or two under sentence-transformers' trainer with ``CosineSimilarityLoss``, then
   scikit-learn's LogisticRegression, as SetFit does it (Tunstall et al. 2022), with its learning rate of 2e-5; and with
-  the learning rate of embedft.
+  the learning rate of embedft. That head's C is 1, which is little for vectors of length 1, so ``accuracy_our_head``
+  tells what embedft's, whose C is chosen, makes of the same vectors.
 
 The budget is one for all that train: steps of 64 texts (SetFit: 32 pairs). What embedft holds out for dev is SetFit's
 to train on. ``banking77-10`` has ten texts a class, drawn by the seed. Each (data set, method, seed) is stored when it
@@ -32,6 +33,7 @@ from embedft.config import DataConfig
 from embedft.encoder import BUNDLED_PATH
 from embedft.evaluation import ClassificationEvaluation
 from embedft.evaluation.calibration import auroc, expected_calibration_error, threshold_for
+from embedft.heads.fit import fit_logistic
 from embedft.tasks import get_task
 from embedft.training.fit import DEV_EVALUATIONS, LEARNING_RATE_TIMES_HIDDEN
 
@@ -154,13 +156,16 @@ def setfit(folder: Path, rate: float, seed: int, steps: int, scratch: Path) -> d
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     model.eval()
-    head = LogisticRegression(max_iter=1000).fit(model.encode(texts), labels)
+    vectors = model.encode(texts)
+    head = LogisticRegression(max_iter=1000).fit(vectors, labels)
+    chosen = fit_logistic(vectors, [(label,) for label in labels], seed=seed)
     number_of = {name: number for number, name in enumerate(head.classes_)}
 
     def chances(rows: list[dict[str, str]]) -> np.ndarray:
         return head.predict_proba(model.encode([row["text"] for row in rows])) if rows else np.empty((0, 1))
 
     inside, outside, held = chances(test), chances(other), chances(dev)
+    said = chosen.predict(model.encode([row["text"] for row in test]))
     gold = np.array([number_of.get(row["label"], -1) for row in test])
     right = inside.argmax(1) == gold
     from sklearn.metrics import f1_score
@@ -168,6 +173,7 @@ def setfit(folder: Path, rate: float, seed: int, steps: int, scratch: Path) -> d
     confidence = inside.max(1)
     return {
         "accuracy": float(right.mean()),
+        "accuracy_our_head": float(np.mean([of == (row["label"],) for of, row in zip(said, test, strict=True)])),
         "macro_f1": float(f1_score(gold, inside.argmax(1), average="macro")),
         "ece": expected_calibration_error(confidence, right),
         **scope(confidence, outside.max(1), threshold_for(held.max(1), IN_SCOPE) if len(held) else None),
@@ -198,8 +204,8 @@ def table(cells: dict[str, dict[str, float]]) -> dict[str, dict[str, dict[str, f
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for key, parts in seeds.items():
         rows[key] = {}
-        for figure in parts[0]:
-            values = [part[figure] for part in parts]
+        for figure in dict.fromkeys(figure for part in parts for figure in part):
+            values = [part[figure] for part in parts if figure in part]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             rows[key][figure] = {"mean": statistics.mean(values), "stdev": spread, "seeds": len(values)}
         shown = ", ".join(f"{figure} {of['mean']:.4f} +- {of['stdev']:.4f}" for figure, of in rows[key].items())
