@@ -7,13 +7,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from embedft.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+# Role of a column -> its name, or several (negatives); `embedft.data.roles` knows the roles.
+ColumnNames = dict[
+    str,
+    Annotated[
+        list[Annotated[str, Field(coerce_numbers_to_str=True)]],
+        Field(min_length=1),
+        BeforeValidator(lambda name: [name] if isinstance(name, str | int) else name),
+    ],
+]
+
+
+SEE_FIELDS = "see 'embedft train --fields'."
+# What a value should have been, in words of our own: kind of pydantic's fault -> expected.
+EXPECTED = {
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "dict_type": "expected names with values, {name: value}",
+    "model_type": "expected a section of fields",
+}
 
 
 class _Section(BaseModel):
@@ -27,6 +46,7 @@ class MixedSet(_Section):
     """A further set of rows that the encoder is trained on beside the task's own."""
 
     path: Path
+    columns: ColumnNames = Field(default_factory=dict)
     loss: str | None = None
     loss_options: Options = Field(default_factory=dict)
 
@@ -34,7 +54,14 @@ class MixedSet(_Section):
 class DataConfig(_Section):
     """What is read, and what happens to rows and queries that should not be there."""
 
-    path: Path = Field(description="BEIR folder, folder of pairs, or file of pairs")
+    path: Path = Field(description="BEIR folder; file, folder, pattern or hub name of rows")
+    columns: ColumnNames = Field(
+        default_factory=dict,
+        description="role -> column of the rows, where names do not tell: {anchor: question, positive: answer}",
+    )
+    scale: tuple[float, float] | None = Field(
+        None, description="of similarity scores: the lowest and the highest, where it is not found out"
+    )
     unknown_ids: Literal["error", "drop"] = Field("error", description="qrels that name ids which do not exist")
     max_bad: Share = Field(0.05, description="share of bad rows a file may have")
     leakage: Literal["report", "drop", "fail"] = Field(
@@ -43,7 +70,7 @@ class DataConfig(_Section):
     dev_share: Share = Field(0.1, description="share of the training queries held out if there is no dev split")
     also: list[MixedSet] = Field(
         default_factory=list,
-        description="further training sets, each {path, loss, loss_options}; see training.mixing_temperature",
+        description="further training sets, each {path, columns, loss, loss_options}; see training.mixing_temperature",
     )
 
 
@@ -324,30 +351,60 @@ def lay(values: dict[str, Any], name: str, value: Any) -> None:
         if values.get(section) is None:
             values[section] = {}
         if not isinstance(values[section], dict):
-            raise ConfigError(f"{name}: {section} is not a section.", hint=_field_hint("."))
+            raise ConfigError(f"{name}: {section} is not a section.", hint=SEE_FIELDS)
         values = values[section]
     values[last] = value
 
 
 def _describe(fault: Any) -> str:
-    name = ".".join(str(part) for part in fault["loc"])
+    name = _name(fault)
     if fault["type"] == "extra_forbidden":
         return f"unknown field {name!r}"
     if fault["type"] == "missing":
         return f"field {name!r} is missing"
-    return f"field {name!r} is {fault['input']!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    expected = EXPECTED.get(fault["type"]) or f"{fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    return f"field {name!r} is {fault['input']!r}: {expected}"
 
 
 def _hint(faults: Sequence[Any]) -> str:
-    for fault in faults:
-        if fault["type"] == "extra_forbidden":
-            return _field_hint(".".join(str(part) for part in fault["loc"]))
+    """How to mend the first fault; an unknown field goes before all others, which may follow from it."""
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    name, value = _name(fault), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return _field_hint(name)
+    if fault["type"] == "missing" and name in ("data", "data.path"):
+        return "name the data set: --data DATA, or 'data: {path: DATA}' in a configuration."
+    if fault["type"] in ("list_type", "tuple_type"):
+        return f"write it in brackets: {name}=[{value}] on the command line, '[{value}]' in a configuration."
+    if fault["type"] == "model_type":
+        first = next(iter(_level(name.split("."))), "NAME")
+        return f"name a field of it: {name}.{first}=VALUE, or '{name}: {{{first}: VALUE}}' in a configuration."
     return "mend the named field."
 
 
+def _name(fault: Any) -> str:
+    return ".".join(str(part) for part in fault["loc"])
+
+
 def _field_hint(name: str) -> str:
-    near = difflib.get_close_matches(name, field_names(), n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else "see 'embedft train --fields'."
+    """The field that an unknown one may stand for: one of the same section, else one of the same name elsewhere."""
+    *sections, unknown = name.split(".")
+    siblings = _level(sections)
+    near = difflib.get_close_matches(unknown, siblings, n=1)
+    if near or not siblings:
+        return f"did you mean {'.'.join([*sections, *near])!r}?" if near else SEE_FIELDS
+    elsewhere = {known.rpartition(".")[2]: known for known in reversed(field_names())}
+    near = difflib.get_close_matches(unknown, elsewhere, n=1)
+    return f"did you mean {elsewhere[near[0]]!r}?" if near else SEE_FIELDS
+
+
+def _level(sections: Sequence[str]) -> list[str]:
+    """The fields of a section; none where these names lead to none."""
+    level: type[BaseModel] | None = RunConfig
+    for name in sections:
+        field = level.model_fields.get(name) if level else None
+        level = _section(field.annotation) if field else None
+    return list(level.model_fields) if level else []
 
 
 def fields(section: type[BaseModel] | None = None, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedft.config import field_names, load_config, parse_setting
+from embedft.config import field_names, filled, load_config, parse_setting
 from embedft.errors import ConfigError
 
 
@@ -40,7 +40,18 @@ def test_set_reads_numbers_lists_and_text():
         ({"data.path": "d", "training.batch_size": 1}, "'training.batch_size'", "mend"),
         ({"data.path": "d", "training.seed": 5_000_000_000}, "'training.seed'", "mend"),
         ({"data.path": "d", "training.epochs": float("inf")}, "'training.epochs'", "mend"),
-        ({}, "'data' is missing", "mend"),
+        ({}, "'data' is missing", "--data DATA"),
+        ({"data.max_bad": 0.2}, "'data.path' is missing", "--data DATA"),
+        ({"data": "d"}, "'data' is 'd': expected a section of fields", "data: {path: VALUE}"),
+        ({"data.path": "d", "training.freeze": "documents"}, "expected a list", "training.freeze=[documents]"),
+        ({"data.path": "d", "data.scale": "0,5"}, "expected a list", "data.scale=[0,5]"),
+        ({"data.path": "d", "data.columns": "anchor=q"}, "expected names with values", "mend"),
+        ({"data.path": "d", "data.columns": {"anchor": []}}, "'data.columns.anchor'", "mend"),
+        ({"data.path": "d", "trainig.epochs": 1}, "'trainig'", "did you mean 'training'?"),
+        ({"data.path": "d", "modle.name": "bundled"}, "'modle'", "did you mean 'model'?"),
+        ({"data.path": "d", "training.lora.rnk": 2}, "'training.lora.rnk'", "did you mean 'training.lora.rank'?"),
+        ({"data.path": "d", "batchsize": 8}, "'batchsize'", "did you mean 'training.batch_size'?"),
+        ({"data.path": "d", "data.also": [{"path": "e", "lass": "mnrl"}]}, "'data.also.0.lass'", "--fields"),
         ({"data.path": "d", "tasc": "retrieval"}, "'tasc'", "task"),
     ],
 )
@@ -79,3 +90,23 @@ def test_a_field_that_stands_twice_is_refused(tmp_path, text, named):
 
 def test_field_names_are_those_of_the_sections():
     assert {"task", "data.path", "model.name", "training.epochs", "evaluation.metric"} <= set(field_names())
+
+
+def test_columns_are_named_alone_or_several_and_kept_in_one_form():
+    config = load_config(None, {"data.path": "d", **dict([parse_setting("data.columns.anchor=q")])})
+    assert config == load_config(None, {"data.path": "d", "data.columns": {"anchor": ("q",)}})
+    settings = filled({"data": {"path": "d", "columns": {"anchor": "q", "negative": ["n", 2]}}}, source="run.json")
+    assert settings["data"]["columns"] == {"anchor": ["q"], "negative": ["n", "2"]}
+    assert filled(settings, source="run.json") == settings
+
+
+def test_a_record_that_lacks_a_field_has_it_at_its_default():
+    earlier = filled({"data": {"path": "d", "also": [{"path": "e"}]}}, source="run.json")
+    for section, name in (
+        (earlier["data"], "columns"),
+        (earlier["data"], "scale"),
+        (earlier["data"]["also"][0], "columns"),
+    ):
+        del section[name]
+    now = load_config(None, {"data.path": "d", "data.also": [{"path": "e"}]}).model_dump(mode="json")
+    assert filled(earlier, source="run.json") == now

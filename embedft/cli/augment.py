@@ -178,7 +178,7 @@ def _print(report: AugmentReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from embedft.cli.output import console
+    from embedft.cli.output import console, print_table
 
     table = Table("method")
     for heading in ("made", *report.dropped, "kept"):
@@ -187,7 +187,8 @@ def _print(report: AugmentReport) -> None:
     for name, count in report.made.items():
         gone: list[Any] = [f"{counts[name]:,}" for counts in report.dropped.values()]
         table.add_row(name, f"{count:,}", *gone, f"{report.kept[name]:,}", escape(report.examples.get(name, "")))
-    console().print(table)
+    out = console()
+    print_table(out, table)
     for reason, count in report.passed_over.items():
         if count:
-            console().print(f"passed over: {count:,} rows of train, {reason}", markup=False)
+            out.print(f"passed over: {count:,} rows of train, {reason}", markup=False)

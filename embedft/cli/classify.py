@@ -38,9 +38,12 @@ def classify(
     if (text is None) == (texts is None):
         raise click.UsageError("give either a text or --texts FILE.")
     from embedft.cli.output import print_json
+    from embedft.cli.search import require_text
     from embedft.data import stream_texts
     from embedft.heads import TextClassifier
 
+    if text is not None:
+        require_text(text, "text", hint="say what to classify.")
     classifier = TextClassifier.open(run, precision=precision)
     asked = [text] if text is not None else stream_texts(texts, column)  # type: ignore[arg-type]  # one is given
     for answer in classifier.classify(asked, nearest=nearest):
@@ -52,14 +55,17 @@ def classify(
 
 def _print(answer: Answer) -> None:
     """The text, its labels with their probabilities, and below them what speaks for them."""
-    from embedft.cli.output import console
+    from embedft.cli.output import console, without_controls
+
+    def say(text: str) -> None:
+        out.print(without_controls(text), markup=False, soft_wrap=True)
 
     out = console()
     pairs = zip(answer.labels, answer.probabilities, strict=False)
     said = ", ".join(f"{label} {share:.2f}" for label, share in pairs) or "no label"
     if not answer.in_scope:
         said = f"out of scope (nearest: {said})"
-    out.print(f"{' '.join(answer.text.split())}: {said}", markup=False, soft_wrap=True)
+    say(f"{' '.join(answer.text.split())}: {said}")
     for one in answer.nearest:
         labels = ", ".join(one.labels)
-        out.print(f"  {one.similarity:.2f} {labels}: {' '.join(one.text.split())}", markup=False, soft_wrap=True)
+        say(f"  {one.similarity:.2f} {labels}: {' '.join(one.text.split())}")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedft.cli.options import force_option, json_option, precision_option, unknown_ids_option
+from embedft.cli.dataset import ROWS, Rows
+from embedft.cli.options import force_option, gathered, json_option, precision_option, unknown_ids_option
 
 if TYPE_CHECKING:
     from embedft.evaluation import Evaluation
@@ -45,6 +46,7 @@ OURS = re.compile(
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
               help=f"Write it to this file: {', '.join(FORMAT_OF)}, or as --format says.")  # fmt: skip
 @unknown_ids_option
+@gathered("rows", Rows, ROWS)
 @precision_option
 @force_option
 @json_option
@@ -60,6 +62,7 @@ def compare(
     form: str | None,
     output: Path | None,
     unknown_ids: Any,
+    rows: Rows,
     precision: Any,
     force: bool,
     as_json: bool,
@@ -74,11 +77,12 @@ def compare(
     embedft compare RUN bm25=BM25.trec bundled --data DATA -o table.tex
     """
     from embedft.artifacts import write_bytes
+    from embedft.cli.output import print_json
     from embedft.evaluation.several import compare_several
 
     written = _written_as(output, form, force=force) if output is not None else None
     metrics = tuple(dict.fromkeys(metrics))
-    opened = Systems(list(systems), data, split, task, metrics, precision, unknown_ids, base, baseline)
+    opened = Systems(list(systems), data, split, task, metrics, precision, unknown_ids, rows, base, baseline)
     names, evaluations = opened.read()
     found = compare_several(names, evaluations, baseline=baseline, metrics=metrics, allow_different=allow_different)
     if output is not None and written is not None:
@@ -89,6 +93,8 @@ def compare(
         from embedft.cli.evidence import print_several
 
         print_several(found)
+    elif printed == "json":
+        print_json(found.as_dict())
     else:
         click.echo(_as_text(found, printed), nl=False)
 
@@ -134,7 +140,7 @@ class Systems:
 
     Attributes:
         given: as on the command line.
-        data, split, task, metrics, precision, unknown_ids: for what is evaluated here.
+        data, split, task, metrics, precision, unknown_ids, rows: for what is evaluated here.
         base: whether the base of each run is wanted too.
         baseline: name of the system that the others are measured by, if one was named.
         records: argument -> what was read from disk.
@@ -147,6 +153,7 @@ class Systems:
     metrics: Sequence[str]
     precision: Any
     unknown_ids: Any
+    rows: Rows
     base: bool
     baseline: str | None
     records: dict[str, Record] = field(default_factory=dict)
@@ -188,6 +195,8 @@ class Systems:
             raise click.UsageError("--base: none of these is a run, or an evaluation with --against.")
         if judged:
             return
+        from embedft.data.faults import MAX_BAD_SHARE
+
         stored = [record.evaluation for record in self.records.values()]
         unused = {
             "--data": self.data is not None,
@@ -195,6 +204,9 @@ class Systems:
             "--task": self.task is not None and any(each.task != self.task for each in stored),
             "--precision": self.precision != "auto",
             "--unknown-ids": self.unknown_ids != "error",
+            "--columns": self.rows.columns is not None,
+            "--scale": self.rows.scale is not None,
+            "--max-bad": self.rows.max_bad != MAX_BAD_SHARE,
         }
         options = [option for option, is_unused in unused.items() if is_unused]
         if options:
@@ -218,10 +230,16 @@ class Systems:
 
     def _judge(self, where: str) -> Callable[[], Evaluation]:
         """What evaluates a run file or a model as the runs beside it were judged; both are opened, and fit the data."""
+        from embedft.encoder import BUNDLED
         from embedft.errors import ConfigError
         from embedft.tasks import get_task
 
         first = next(iter(self.records.values()), None)
+        if self.data is None and not Path(where).exists() and where != BUNDLED:
+            raise ConfigError(
+                f"{where}: no such file or folder.",
+                hint="check the path; if it is a model of the hub, add --data DATA, on which it is to be evaluated.",
+            )
         if self.data is None:
             hint = f" of {first.evaluation.data}" if first is not None else ""
             raise ConfigError(
@@ -260,7 +278,7 @@ class Systems:
         from embedft.tasks import require_split
 
         if self._dataset is None:
-            self._dataset = task.read(DataConfig(path=self.data, unknown_ids=self.unknown_ids))
+            self._dataset = task.read(DataConfig(path=self.data, unknown_ids=self.unknown_ids, **self.rows.settings()))
         require_split(task, self._dataset, split)
         return self._dataset
 

@@ -69,6 +69,7 @@ def check(
     from embedft.artifacts import write_bytes
     from embedft.cli.output import print_json
     from embedft.data.check import check as check_data
+    from embedft.data.faults import is_too_bad, percent_of
     from embedft.data.store import QUARANTINE_BEGIN, write_quarantine
     from embedft.encoder import Encoder
     from embedft.errors import DataError
@@ -100,11 +101,12 @@ def check(
         _print(report)
     for name, rows in found.rows.items():
         bad = found.bad[name]
-        if bad <= reading.max_bad * rows:
+        if not is_too_bad(bad, rows, reading.max_bad):
             continue
+        most = max(percent_of(found.bad[each], count) for each, count in found.rows.items() if count)
         raise DataError(
             f"{name}: {bad} of {rows} rows are bad, more than the allowed {reading.max_bad:.0%}.",
-            hint="mend them, or leave them out: embedft data clean PATH -o OUT --max-bad 50%.",
+            hint=f"mend them, or leave them out: embedft data clean PATH -o OUT --max-bad {most}%.",
         )
 
 
@@ -283,6 +285,7 @@ def _print(report: Report) -> None:
     from rich.table import Table
 
     from embedft.cli.output import console
+    from embedft.data.check import NOT_LOOKED_FOR
 
     out = console()
     scale = f", scores on {report.scale}" if report.scale else ""
@@ -315,6 +318,9 @@ def _print(report: Report) -> None:
     leaks.add_column("rows", justify="right")
     leaks.add_column("share", justify="right")
     leaks.add_column("for example", overflow="fold")
-    for leak in report.leakage:
+    for leak in report.leakage or ():
         leaks.add_row(leak.kind, escape(leak.split), f"{leak.count:,}", f"{leak.share:.1%}", escape(leak.examples[0]))
-    out.print(leaks if report.leakage else "no leakage was found")
+    if report.leakage is None:
+        out.print(f"leakage was not looked for: {NOT_LOOKED_FOR}", soft_wrap=True)
+    else:
+        out.print(leaks if report.leakage else "no leakage was found")

@@ -1,4 +1,4 @@
-"""What the commands of ``embedft data`` share: which data is read, how, and what is left of it."""
+"""What commands that read rows of the user share: which data is read, how, and what is left of it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,41 @@ output_option = click.option("-o", "--output", required=True, type=click.Path(pa
 max_bad_option = click.option(
     "--max-bad", type=Share(), default="5%", show_default=True, help="Share of bad rows beyond which it fails."
 )
+columns_option = click.option("--columns", help="Roles of columns, where names do not tell: anchor=q,positive=a.")
 ANOTHER = "name another path."
-READING = (
-    click.argument("paths", metavar="PATH", nargs=-1, required=True),
-    click.option("--columns", help="Roles of columns, where names do not tell: anchor=q,positive=a."),
+ROWS = (
+    columns_option,
     click.option("--scale", help="Of similarity scores, where it is not found out: 0,5."),
     max_bad_option,
 )
+READING = (click.argument("paths", metavar="PATH", nargs=-1, required=True), *ROWS)
+
+
+def by_role(columns: str | None) -> dict[str, tuple[str, ...]] | None:
+    """The value of ``--columns``, role -> columns; None if it was not given, DataError if it cannot be read."""
+    from embedft.data.roles import parse_columns
+
+    return parse_columns(columns) if columns else None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The values of `ROWS`, for commands that read the data of a task."""
+
+    columns: str | None
+    scale: str | None
+    max_bad: float
+
+    def settings(self) -> dict[str, Any]:
+        """The same as fields of `embedft.config.DataConfig`; raises DataError if a value cannot be read."""
+        from embedft.data.scores import parse_scale
+
+        scale = parse_scale(self.scale) if self.scale else None
+        return {
+            "columns": by_role(self.columns) or {},
+            "scale": (scale.low, scale.high) if scale else None,
+            "max_bad": self.max_bad,
+        }
 
 
 @dataclass(frozen=True)
@@ -58,25 +86,14 @@ class Reading:
         """The data of the command; ``most`` is the share of bad rows allowed, where it is not ``--max-bad``.
 
         Raises:
-            ConfigError: an option says nothing about data of this kind.
+            ConfigError: a scale is stated for data without scores.
             DataError: as `embedft.data.dataset.read_dataset`.
         """
         from embedft.errors import ConfigError
 
         found = self._read(self.paths, self.columns, self.max_bad if most is None else most)
-        useless = [
-            name
-            for name, value, holds in (
-                ("--columns", self.columns, found.kind != "retrieval"),
-                ("--scale", self.scale, found.kind == "scored pairs"),
-            )
-            if value and not holds
-        ]
-        if useless:
-            raise ConfigError(
-                f"{found.path}: holds {found.kind}; {' and '.join(useless)} would change nothing.",
-                hint="leave these options out.",
-            )
+        if self.scale and found.kind != "scored pairs":
+            raise ConfigError(f"{found.path}: holds {found.kind}; --scale would change nothing.", hint="leave it out.")
         return found
 
     def read_other(self, path: str) -> Dataset:
@@ -94,12 +111,11 @@ class Reading:
 
     def _read(self, paths: tuple[str, ...], columns: str | None, most: float) -> Dataset:
         from embedft.data.dataset import read_dataset
-        from embedft.data.roles import parse_columns
         from embedft.data.scores import parse_scale
 
         return read_dataset(
             paths[0] if len(paths) == 1 else paths,
-            columns=parse_columns(columns) if columns else None,
+            columns=by_role(columns),
             scale=parse_scale(self.scale) if self.scale else None,
             max_bad=most,
         )

@@ -41,6 +41,8 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
     Queries are the summary sentences of functions and classes, documents the rest of their docstrings. No network is
     used. Takes some minutes on 2 cores.
     """
+    from rich.markup import escape
+
     from embedft.artifacts import require_free
     from embedft.cli.evidence import write_pages
     from embedft.cli.output import console, print_comparison, print_json
@@ -53,6 +55,8 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
 
     start = time.monotonic()
     require_free(output, force=force, ours=lambda path: (path / MARKER).is_file())
+    # A model that is not there leaves no folder.
+    Encoder.load(model)
     output.mkdir(parents=True, exist_ok=True)
     (output / MARKER).write_text("Made by 'embedft demo', which replaces data, run and index here with --force.\n")
     out = console()
@@ -63,7 +67,7 @@ def demo(output: Path, model: str, force: bool, as_json: bool) -> None:
     if not as_json:
         sizes = ", ".join(f"{split} {qrels.num_rows}" for split, qrels in data.qrels.items())
         out.print(f"   {data.corpus.num_rows} documents; queries: {sizes}; split by submodule")
-        out.print(f"[bold]2. training[/] {model} on the train queries, judged on the test queries it never saw")
+        out.print(f"[bold]2. training[/] {escape(model)} on the train queries, judged on the test queries it never saw")
     values = {**SETTINGS, "data": {"path": output / "data"}, "model": {"name": model, **SETTINGS["model"]}}
     result = train(validate_config(values, source="demo"), output / "run", force=force, show_progress=True)
     write_pages(output / "run", card=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from embedft.cli.dataset import ROWS, Rows
 from embedft.cli.options import (
     force_option,
     gathered,
@@ -60,7 +61,7 @@ looks_options = (
 @click.command()
 @click.argument("model")
 @click.option("--task", default="retrieval", show_default=True, help="What to score for.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="BEIR folder, or folder or file of pairs.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="BEIR folder, or rows.")
 @click.option("--split", default="test", show_default=True, help="Which qrels to judge by.")
 @click.option("--against", metavar="BASE", help="Another model to compare with, query by query.")
 @click.option("--index", "index_path", metavar="INDEX", type=click.Path(path_type=Path),
@@ -68,6 +69,7 @@ looks_options = (
 @click.option("--hybrid", is_flag=True, help="With --index: search by vectors and words.")
 @click.option("--metric", "metrics", multiple=True, help="For example ndcg@10; may be given several times.")
 @unknown_ids_option
+@gathered("rows", Rows, ROWS)
 @gathered("looks", Looks, looks_options)
 @click.option("-o", "--output", type=click.Path(path_type=Path),
               help="Write scores, errors, geometry and a page there; embedft compare reads it.")  # fmt: skip
@@ -86,6 +88,7 @@ def evaluate(
     hybrid: bool,
     metrics: tuple[str, ...],
     unknown_ids: Any,
+    rows: Rows,
     looks: Looks,
     output: Path | None,
     run_file: Path | None,
@@ -116,7 +119,7 @@ def evaluate(
     require_method(looks.projection)
     if looks.guard not in (None, BUNDLED):
         check_guard(looks.guard, unknown_ids=unknown_ids)
-    dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids))
+    dataset = chosen.read(DataConfig(path=data, unknown_ids=unknown_ids, **rows.settings()))
     require_split(chosen, dataset, split)
     if run_file is not None:
         _check_ids(run_file, dataset, split)

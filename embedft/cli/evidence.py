@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedft.cli.output import VERDICT_STYLES, console
+from embedft.cli.output import VERDICT_STYLES, console, fits, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from embedft.evaluation.several import Several
 
 logger = logging.getLogger("embedft")
 
-# Columns that a table of systems takes with lines around its cells.
-NAMES_WIDTH, METRIC_WIDTH = 25, 16
-LEAST_NAME = 8
+# Columns of an interval, as it stands below a score.
+INTERVAL = len("0.000-1.000")
 
 
 def write_pages(folder: Path, *, card: bool = False) -> None:
@@ -73,7 +73,7 @@ def _print_ladder(out: Console, ladder: dict[str, Any]) -> None:
             f"{row['mb_per_million']:,.0f}", _shown(row["qps"], "{:,.0f}"),
         )  # fmt: skip
         table.add_row(*(f"[bold]{cell}[/]" if chosen else cell for cell in cells))
-    out.print(table)
+    print_table(out, table)
     _say(out, ladder["reading"])
 
 
@@ -97,7 +97,7 @@ def _print_guard(out: Console, guard: dict[str, Any]) -> None:
         f"{guard['after']:.4f}", f"{guard['difference']:+.4f}  {_ends(guard, sign='+')}", _chance(guard["p_value"]),
         _verdict(guard["verdict"]),
     )  # fmt: skip
-    out.print(table)
+    print_table(out, table)
     _say(out, guard["reading"])
 
 
@@ -118,7 +118,7 @@ def _print_stress(out: Console, stress: dict[str, Any]) -> None:
             row["label"], f"{row['score']:.4f}", *beside, f"{row['drop']:+.4f}  {_ends(row, sign='+')}",
             _chance(row["p_adjusted"]), f"{row['changed']:.0%}", _verdict(row["verdict"]),
         )  # fmt: skip
-    out.print(table)
+    print_table(out, table)
     for left in stress["left_out"]:
         out.print(f"[dim]{left['stress']}: not tried: {escape(left['reason'])}[/]", soft_wrap=True)
     _say(out, stress["reading"])
@@ -150,51 +150,101 @@ def _say(out: Console, reading: str | Sequence[str]) -> None:
 
 
 def print_several(several: Several) -> None:
-    """Systems by metrics, then the differences from the baseline, and what this many queries could show."""
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
+    """Systems by metrics, then the differences from the baseline, and what this many queries could show.
 
-    from embedft.evaluation.tables import DIFFERENCE_HEAD, difference_rows, heading_of
+    On a narrow terminal each score takes a row of its own, and each system has its own table of differences.
+    """
+    from rich.markup import escape
+
+    from embedft.evaluation.tables import difference_rows, heading_of
 
     out = console()
     out.print(heading_of(several), soft_wrap=True, markup=False)
-    systems = several.as_dict()["systems"]
-    roomy = out.width >= NAMES_WIDTH + METRIC_WIDTH * len(several.metrics)
-    table = Table() if roomy else Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("system", overflow="fold", min_width=min(LEAST_NAME, max(map(len, several.names))))
-    for metric in several.metrics:
-        # Of many systems the letters take lines of their own, and neither names nor scores give way to them.
-        table.add_column(metric, justify="right", overflow="fold", min_width=max(len(metric), len("0.000-1.000")))
-    for system in systems:
-        cells = [_cell(system["metrics"][metric]) for metric in several.metrics]
-        table.add_row(system["letter"], escape(system["name"]), *cells)
-    out.print(table)
+    scores = _score_table(several)
+    print_table(out, scores if fits(out, scores) else _score_rows(several))
     out.print(several.legend, soft_wrap=True, markup=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(DIFFERENCE_HEAD):
-        last = place == len(DIFFERENCE_HEAD) - 1
-        table.add_column(name, justify="left" if place < 2 or last else "right", no_wrap=place > 0, overflow="fold")
-    for row in difference_rows(several):
-        *cells, verdict = map(escape, row)
-        table.add_row(*cells, _verdict(verdict))
-    out.print(table)
+    rows = difference_rows(several)
+    tables = [_difference_table(rows)]
+    if not fits(out, tables[0]):
+        names = [several.names[system] for system in several.others]
+        tables = [_difference_table([row for row in rows if row[0] == name], of=name) for name in names]
+    for table in tables:
+        print_table(out, table)
     out.print(several.reading(several.metrics[0]), soft_wrap=True, markup=False)
     for each in several.differs:
         out.print(f"[bold yellow]note:[/] {escape(each)}.", soft_wrap=True)
 
 
-def _cell(found: dict[str, object]) -> str:
-    """The score, bold if it is the best, with the letters of those that it is better than, over its interval."""
+def _score_table(several: Several) -> Table:
+    """A row a system, a column a metric: each score over its interval."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("system", overflow="fold")
+    for metric in several.metrics:
+        # Of many systems the letters take lines of their own, and the scores do not give way to them.
+        table.add_column(metric, justify="right", overflow="fold", min_width=max(len(metric), INTERVAL))
+    for system in several.as_dict()["systems"]:
+        found = [system["metrics"][metric] for metric in several.metrics]
+        cells = [f"{_score(one)}\n[dim]{_interval(one)}[/]" if _interval(one) else _score(one) for one in found]
+        table.add_row(system["letter"], escape(system["name"]), *cells)
+    return table
+
+
+def _score_rows(several: Several) -> Table:
+    """The same with a row for each score."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("system", overflow="fold")
+    table.add_column("metric", no_wrap=True)
+    table.add_column("score", overflow="fold")
+    table.add_column("95 % interval", no_wrap=True)
+    for system in several.as_dict()["systems"]:
+        for metric in several.metrics:
+            found = system["metrics"][metric]
+            table.add_row(system["letter"], escape(system["name"]), metric, _score(found), _interval(found))
+    return table
+
+
+def _difference_table(rows: Sequence[Sequence[str]], *, of: str | None = None) -> Table:
+    """The differences from the baseline of all systems, or ``of`` one, which the title names."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from embedft.evaluation.tables import DIFFERENCE_HEAD
+
+    title = f"{escape(of)}, from the baseline" if of is not None else None
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    system, metric, *numbers, verdict = DIFFERENCE_HEAD
+    if of is None:
+        table.add_column(system, overflow="fold")
+    table.add_column(metric, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=name != "effect size")
+    table.add_column(verdict)
+    for row in rows:
+        name, *cells, found = map(escape, row)
+        table.add_row(*([name] if of is None else []), *cells, _verdict(found))
+    return table
+
+
+def _score(found: dict[str, Any]) -> str:
+    """A score, bold if it is the best, with the letters of those that it is better than."""
     from embedft.evaluation.tables import superscript
 
     if found["score"] is None:
         return "-"
     shown = f"{found['score']:.4f}"
-    shown = f"[bold]{shown}[/]" if found["best"] else shown
-    letters = found["better_than"]
-    shown += superscript(letters) if isinstance(letters, list) else ""
-    if found["ci_low"] is None:
-        return shown
-    return f"{shown}\n[dim]{found['ci_low']:.3f}-{found['ci_high']:.3f}[/]"
+    return (f"[bold]{shown}[/]" if found["best"] else shown) + superscript(found["better_than"])
+
+
+def _interval(found: dict[str, Any]) -> str:
+    return "" if found["ci_low"] is None else f"{found['ci_low']:.3f}-{found['ci_high']:.3f}"

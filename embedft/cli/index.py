@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
+from embedft.cli.dataset import max_bad_option
 from embedft.cli.inspecting import info, path_argument, rollback, verify, versions
 from embedft.cli.options import force_option, json_option, precision_option
 
@@ -92,6 +93,7 @@ for command in (info, verify, versions, rollback):
 @click.option("--seed", type=int, default=0, show_default=True, help="Of samples and training.")
 @click.option("--keep", type=click.IntRange(1), default=2, show_default=True, help="Versions that stay on the disk.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the curve of recall and speed to an HTML file.")
+@max_bad_option
 @precision_option
 @force_option
 @json_option
@@ -110,15 +112,17 @@ def build(
     seed: int,
     keep: int,
     plot: Path | None,
+    max_bad: float,
     precision: Any,
     force: bool,
     as_json: bool,
 ) -> None:
     """Embed the documents of CORPUS and write an index.
 
-    CORPUS is a corpus (BEIR folder, JSONL, CSV, Parquet), a file, a folder of PDF, HTML, Markdown, text and Python
-    files, a pattern in quotes ('data/*.jsonl', 'docs/**/*.md'), or - for JSONL on standard input. A build that was
-    stopped goes on when the same command is given again.
+    CORPUS is a corpus (BEIR folder, JSONL, CSV, Parquet), a file, a folder of PDF, HTML, Markdown,
+    reStructuredText, text and Python files, a pattern in quotes ('data/*.jsonl', 'docs/**/*.md'), or - for JSONL on
+    standard input. A document is embedded up to the length that MODEL takes. A build that was stopped goes on when
+    the same command is given again.
 
     The kind of index is chosen by size and limits, and its search is tuned on held-out queries until the lower 95 %
     bound of its recall meets --recall: those of --queries, or else sentences of the documents.
@@ -144,7 +148,7 @@ def build(
         lexical=not no_lexical, language=None if language == "none" else language,
     )  # fmt: skip
     texts = queries_of_file(queries) if queries else None
-    documents, left_out = _read(corpus)
+    documents, left_out = _read(corpus, max_bad)
     encoder = Encoder.load(model, precision=precision)
     writing.build(output, documents, encoder, settings, queries=texts, force=force, show_progress=True)
     answer = {"index": str(output), "left_out": left_out, **described(output, Snapshot.open(output).version)}
@@ -163,13 +167,14 @@ def build(
 @path_argument
 @click.argument("corpus", type=click.Path(path_type=Path))
 @click.option("--model", help="The encoder of the index, if it is not where it was.")
+@max_bad_option
 @precision_option
 @json_option
-def add(path: Path, corpus: Path, model: str | None, precision: Any, as_json: bool) -> None:
+def add(path: Path, corpus: Path, model: str | None, max_bad: float, precision: Any, as_json: bool) -> None:
     """Add the documents of CORPUS; those whose id is there already are replaced."""
     from embedft.index import Index
 
-    documents, left_out = _read(corpus)
+    documents, left_out = _read(corpus, max_bad)
     change = Index.open(path, model, precision=precision).add(documents, show_progress=True)
     _print_change(path, change, as_json, left_out=left_out)
 
@@ -244,12 +249,12 @@ def migrate(path: Path, model: str, mapped: bool, sample: int | None, precision:
         )
 
 
-def _read(corpus: Path) -> tuple[pa.Table, int]:
+def _read(corpus: Path, max_bad: float) -> tuple[pa.Table, int]:
     from embedft.data import Fault, read_indexable
     from embedft.data.faults import report
 
     faults: list[Fault] = []
-    documents = read_indexable(corpus, faults)
+    documents = read_indexable(corpus, faults, max_bad)
     report(faults)
     return documents, len(faults)
 
@@ -278,9 +283,12 @@ def _some(ids: Sequence[str]) -> str:
 @click.option("--split", default="dev", show_default=True, help="Which qrels; not those you judge by afterwards.")
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Cut-off of nDCG.")
 @click.option("--model", help="The encoder of the index, if it is not where it was.")
+@max_bad_option
 @precision_option
 @json_option
-def fuse(path: Path, data: Path, split: str, k: int, model: str | None, precision: Any, as_json: bool) -> None:
+def fuse(
+    path: Path, data: Path, split: str, k: int, model: str | None, max_bad: float, precision: Any, as_json: bool
+) -> None:
     """Tune what vectors count against words in hybrid search, on labelled queries.
 
     Without it, hybrid search fuses the two rankings by their ranks alone.
@@ -290,7 +298,7 @@ def fuse(path: Path, data: Path, split: str, k: int, model: str | None, precisio
     from embedft.index import Index
     from embedft.index.fusing import tune_fusion
 
-    found = read_retrieval(data)
+    found = read_retrieval(data, max_bad=max_bad)
     ids, texts = found.judged_queries(split)
     grades: dict[str, dict[str, int]] = {name: {} for name in ids}
     for row in found.split(split).to_pylist():

@@ -26,7 +26,7 @@ path_argument = click.argument("path", metavar="INDEX", type=click.Path(path_typ
 @force_option
 @json_option
 def info(path: Path, plot: Path | None, force: bool, as_json: bool) -> None:
-    """Tell what INDEX holds: documents, model, kind, recall, sizes, versions."""
+    """Tell what INDEX holds: documents, model, kind, recall, sizes, version."""
     from embedft.cli.output import print_json
     from embedft.errors import ConfigError
     from embedft.index.snapshot import Snapshot
@@ -106,7 +106,7 @@ def versions(path: Path, as_json: bool) -> None:
     """List the versions of INDEX that are on the disk."""
     from rich.table import Table
 
-    from embedft.cli.output import console, print_json
+    from embedft.cli.output import console, print_json, print_table
     from embedft.index import storage
 
     found = storage.versions(path)
@@ -119,7 +119,7 @@ def versions(path: Path, as_json: bool) -> None:
         current = "current" if version["current"] else ""
         documents = "unknown" if version["documents"] is None else str(version["documents"])
         table.add_row(str(version["number"]), version["created"] or "unknown", documents, *sizes, current)
-    console().print(table)
+    print_table(console(), table)
     if not any(version["current"] for version in found):
         click.echo(
             "none is current: CURRENT is missing or damaged, or names a version that is gone.\n"
@@ -191,7 +191,7 @@ def print_described(answer: Mapping[str, Any]) -> None:
     """The same for people."""
     from rich.table import Table
 
-    from embedft.cli.output import console
+    from embedft.cli.output import console, print_table
 
     out = console()
     recall = answer["recall"]
@@ -237,7 +237,7 @@ def print_described(answer: Mapping[str, Any]) -> None:
                 str(point["point"]["effort"]), f"{point['point']['factor']:g}", f"{point['recall']:.3f}",
                 f"{point['ci_low']:.3f}", f"{point['qps']:,.0f}", f"{point['latency_ms']:.2f}", chosen,
             )  # fmt: skip
-        out.print(table)
+        print_table(out, table)
 
 
 def _size(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -63,6 +64,9 @@ for command in (demo, data, plan, train, tune, evaluate, compare, report, mine, 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What another encoding cannot hold, or a path that is no text, is shown by its number, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(args=arguments, prog_name="embedft", standalone_mode=False)
     except click.ClickException as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from embedft.cli.dataset import max_bad_option, require_new
+from embedft.cli.dataset import by_role, columns_option, max_bad_option, require_new
 from embedft.cli.options import force_option, gathered, json_option, precision_option
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ LIMITS = (
 
 @click.command()
 @click.argument("model")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="BEIR folder, or folder or file of pairs.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="BEIR folder, or pairs.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="New file: .jsonl or .parquet.")
 @click.option("--split", default="train", show_default=True, help="Whose pairs get negatives.")
 @click.option(
@@ -127,6 +127,7 @@ LIMITS = (
 @click.option(
     "--audit", type=click.IntRange(0), default=5, show_default=True, help="Show so many likely false negatives."
 )
+@columns_option
 @max_bad_option
 @precision_option
 @force_option
@@ -140,6 +141,7 @@ def mine(
     limits: Limits,
     seed: int,
     audit: int,
+    columns: str | None,
     max_bad: float,
     precision: Any,
     force: bool,
@@ -167,7 +169,7 @@ def mine(
     config = limits.config(data)
     check_negatives(config)
     require_new(output, _begin(output), force=force, apart_from=[data])
-    dataset = read_retrieval(data, max_bad=max_bad)
+    dataset = read_retrieval(data, columns=by_role(columns), max_bad=max_bad)
     rows = dataset.training_pairs(split)
     mined = mine_negatives(
         Encoder.load(model, precision=precision), dataset, rows, config, seed=seed, show_progress=not as_json

@@ -154,7 +154,7 @@ def _ranks(
 def _print(output: Path, documents: int, report: PairReport) -> None:
     from rich.table import Table
 
-    from embedft.cli.output import console
+    from embedft.cli.output import console, print_table
 
     table = Table("strategy")
     for heading in ("made", *report.dropped, "kept"):
@@ -163,5 +163,5 @@ def _print(output: Path, documents: int, report: PairReport) -> None:
         gone = [f"{counts[name]:,}" for counts in report.dropped.values()]
         table.add_row(name, f"{count:,}", *gone, f"{report.kept[name]:,}")
     out = console()
-    out.print(table)
+    print_table(out, table)
     out.print(f"{output}: {report.kept.total():,} pairs out of {documents:,} documents", markup=False)

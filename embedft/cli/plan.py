@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedft.cli.dataset import by_role, columns_option, require_new
 from embedft.cli.options import force_option, json_option
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ CURVE_ROWS, BAR = 20, 24
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--task", help="What to train for.")
 @click.option("--data", help="BEIR folder, folder of rows (train.jsonl ...), or file of rows.")
+@columns_option
 @click.option("--model", help="Encoder to start from: folder, hub name, or 'bundled'.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field, e.g. training.epochs=3.")
 @click.option("--no-probe", is_flag=True, help="Run no step: time and memory are rough then.")
@@ -35,6 +37,7 @@ def plan(
     config: Path | None,
     task: str | None,
     data: str | None,
+    columns: str | None,
     model: str | None,
     settings: tuple[str, ...],
     no_probe: bool,
@@ -61,7 +64,7 @@ def plan(
         raise click.UsageError("--steps is for --find-lr.")
     if no_probe and find_lr:
         raise click.UsageError("--no-probe is not for --find-lr, which is made of steps.")
-    named = {"task": task, "data.path": data, "model.name": model}
+    named = {"task": task, "data.path": data, "data.columns": by_role(columns), "model.name": model}
     overrides = {name: value for name, value in named.items() if value is not None}
     overrides |= dict(parse_setting(text) for text in settings)
     run_config = load_config(config, overrides)
@@ -170,7 +173,6 @@ def _duration(seconds: float) -> str:
 
 def _find(config: RunConfig, steps: int, output: Path | None, *, force: bool, as_json: bool) -> None:
     from embedft.artifacts import write_bytes
-    from embedft.cli.dataset import require_new
     from embedft.cli.output import console, print_json
     from embedft.reports.curve import curve_page
     from embedft.reports.page import PAGE_BEGIN

@@ -93,7 +93,7 @@ def _answer(opened: Index, texts: list[str], k: int, how: dict[str, Any], *, as_
     from embedft.index.lexical import highlight
 
     for text in texts:
-        _require_text(text)
+        require_text(text, "query", hint="say what to look for.")
     # Loading the model is no part of searching.
     _ = opened.encoder
     start = time.perf_counter()
@@ -136,17 +136,17 @@ def _ask(opened: Index, k: int, how: dict[str, Any], *, as_json: bool, passages:
             click.echo(f"error: {error}", err=True)
 
 
-def _require_text(query: str) -> None:
-    """Raise DataError for a query that says nothing, or that no document could hold."""
+def require_text(text: str, what: str, *, hint: str) -> None:
+    """Raise DataError, with ``hint``, for a text, called ``what``, that says nothing, or that is no UTF-8."""
     from embedft.errors import DataError
 
-    if not query.strip():
-        raise DataError("the query is empty.", hint="say what to look for.")
+    if not text.strip():
+        raise DataError(f"the {what} is empty.", hint=hint)
     try:
-        query.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         # From a command line of another encoding, or half a surrogate pair in JSON.
-        raise DataError(f"the query is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
+        raise DataError(f"the {what} is not UTF-8 text: {error}.", hint="convert it to UTF-8.") from error
 
 
 def queries_of_file(path: Path) -> list[str]:

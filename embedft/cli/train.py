@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from embedft.cli.dataset import by_role, columns_option
 from embedft.cli.options import force_option, json_option
 
 # What one does with the model of a task.
@@ -19,7 +20,8 @@ NEXT = {
 @click.command(epilog="All fields of a configuration: embedft train --fields")
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--task", help="What to train for: retrieval, similarity, classification.")
-@click.option("--data", help="BEIR folder, folder of pairs (train.jsonl ...), or file of pairs.")
+@click.option("--data", help="BEIR folder, folder of rows (train.jsonl ...), or file of rows.")
+@columns_option
 @click.option("--model", help="Encoder to start from: folder, hub name, or 'bundled'.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field, e.g. training.epochs=3.")
@@ -31,6 +33,7 @@ def train(
     config: Path | None,
     task: str | None,
     data: str | None,
+    columns: str | None,
     model: str | None,
     output: Path | None,
     settings: tuple[str, ...],
@@ -48,11 +51,11 @@ def train(
     embedft train -o RUN --resume
     """
     if fields:
-        _print_fields()
+        _print_fields(as_json=as_json)
         return
     if output is None:
         raise click.UsageError("name the directory of the run: -o RUN.")
-    named = {"task": task, "data.path": data, "model.name": model}
+    named = {"task": task, "data.path": data, "data.columns": by_role(columns), "model.name": model}
     overrides = {name: value for name, value in named.items() if value is not None}
     _run(config, overrides, settings, output, resume=resume, force=force, as_json=as_json)
 
@@ -111,15 +114,31 @@ def _run(
         out.print(f"next: {NEXT[run_config.task].format(run=output)}", soft_wrap=True, markup=False)
 
 
-def _print_fields() -> None:
+def _print_fields(*, as_json: bool) -> None:
+    from pydantic_core import to_jsonable_python
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    from embedft.cli.output import console
+    from embedft.cli.output import console, print_json, print_table
     from embedft.config import fields
 
-    table = Table("field", "default", "meaning")
-    for name, field in fields():
-        default = "(required)" if field.is_required() else repr(field.get_default(call_default_factory=True))
-        table.add_row(name, escape(default), escape(field.description or ""))
-    console().print(table)
+    found = [
+        (name, field.is_required(), field.get_default(call_default_factory=True), field.description or "")
+        for name, field in fields()
+    ]
+    if as_json:
+        names = ("field", "required", "default", "meaning")
+        listed = [
+            dict(zip(names, (name, required, None if required else to_jsonable_python(default), meaning), strict=True))
+            for name, required, default, meaning in found
+        ]
+        print_json({"fields": listed})
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column("default", overflow="fold")
+    table.add_column("meaning")
+    for name, required, default, meaning in found:
+        table.add_row(name, escape("(required)" if required else repr(default)), escape(meaning))
+    print_table(console(), table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedft.cli.dataset import by_role, columns_option
 from embedft.cli.options import force_option, gathered, json_option
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class _Config:
     config: Path | None
     task: str | None
     data: str | None
+    columns: str | None
     model: str | None
     settings: tuple[str, ...]
 
@@ -49,6 +51,7 @@ config_options = (
     click.argument("config", required=False, type=click.Path(path_type=Path)),
     click.option("--task", help="What to train for, as in 'embedft train'."),
     click.option("--data", help="The data set, as in 'embedft train'."),
+    columns_option,
     click.option("--model", help="Encoder to start from: folder, hub name, or 'bundled'."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any field, for all trials."),
 )
@@ -136,7 +139,12 @@ def _config(common: _Config, stored: dict[str, Any], *, source: str) -> RunConfi
     """The configuration of the command line, or that of the study which is resumed without one."""
     from embedft.config import load_config, parse_setting, validate_config
 
-    named = {"task": common.task, "data.path": common.data, "model.name": common.model}
+    named = {
+        "task": common.task,
+        "data.path": common.data,
+        "data.columns": by_role(common.columns),
+        "model.name": common.model,
+    }
     overrides = {name: value for name, value in named.items() if value is not None}
     overrides |= dict(parse_setting(text) for text in common.settings)
     if stored and common.config is None and not overrides:
@@ -156,7 +164,7 @@ def _space(wanted: _Search) -> Space | None:
 def _print(result: TuneResult, directory: Any) -> None:
     from rich.table import Table
 
-    from embedft.cli.output import console
+    from embedft.cli.output import console, print_table
     from embedft.reports.tuning import short_names
 
     out = console()
@@ -165,7 +173,7 @@ def _print(result: TuneResult, directory: Any) -> None:
         table.add_column(heading, justify="left" if heading == "state" else "right")
     for trial in sorted(result.trials, key=_rank):
         table.add_row(*_row(trial, result))
-    out.print(table)
+    print_table(out, table)
     for trial in result.trials:
         if trial.state == "failed":
             reason = " ".join((trial.reason or "").split())
@@ -174,7 +182,8 @@ def _print(result: TuneResult, directory: Any) -> None:
     best = result.best
     if best is not None:
         shown = ", ".join(f"{name}={_short(value)}" for name, value in best.parameters.items())
-        out.print(f"best on dev: trial {best.number}, {result.metric} {best.value:.4f}: {shown}", soft_wrap=True)
+        told = f"best on dev: trial {best.number}, {result.metric} {best.value:.4f}: {shown}"
+        out.print(told, soft_wrap=True, markup=False)
         out.print(f"it is the best of {len(result.trials)} on the same rows, so that value is optimistic; what counts:")
     _print_final(result)
     out.print(
@@ -190,6 +199,8 @@ def _rank(trial: Trial) -> tuple[bool, float]:
 
 
 def _row(trial: Trial, result: TuneResult) -> list[str]:
+    from rich.markup import escape
+
     number = f"{trial.number}" if trial.number else "0 (as configured)"
     if result.best is not None and trial.number == result.best.number:
         number = f"[bold]{number}[/]"
@@ -198,7 +209,7 @@ def _row(trial: Trial, result: TuneResult) -> list[str]:
         number,
         f"[{style}]{trial.state}[/]" if style else trial.state,
         "" if trial.value is None else f"{trial.value:.4f}",
-        *(_short(trial.parameters.get(name)) for name in result.space),
+        *(escape(_short(trial.parameters.get(name))) for name in result.space),
         f"{trial.seconds:.0f}",
     ]
 
@@ -213,7 +224,7 @@ def _print_final(result: TuneResult) -> None:
     """One row a metric: the base model, the model trained with the best settings, and whether that is better."""
     from rich.table import Table
 
-    from embedft.cli.output import VERDICT_STYLES, console
+    from embedft.cli.output import VERDICT_STYLES, console, print_table
     from embedft.evaluation.comparison import p_text, rule_text
 
     final = result.final
@@ -239,6 +250,6 @@ def _print_final(result: TuneResult) -> None:
         markup=False,
         soft_wrap=True,
     )
-    out.print(table)
+    print_table(out, table)
     if len(final["comparison"]) > 1:
         out.print(rule_text(final["comparison"], shown="before"), soft_wrap=True, markup=False)

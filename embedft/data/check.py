@@ -24,6 +24,8 @@ from embedft.progress import progress
 # Tokens are counted for at most this many texts of a column; more do not change the picture.
 TOKENS_FROM = 20_000
 BINS = 20
+# Why `Report.leakage` is None.
+NOT_LOOKED_FOR = "that takes a split train and another one, or other data (--against)"
 
 CountTokens = Callable[[Sequence[str]], np.ndarray]
 
@@ -55,7 +57,7 @@ class Report:
     kind: str
     splits: dict[str, dict[str, Any]]
     faults: list[Finding]
-    leakage: list[Leak]
+    leakage: list[Leak] | None  # None where there was nothing to compare
     rows: int
     bad: int
     scale: str | None = None
@@ -70,7 +72,7 @@ class Report:
             "score_scale": self.scale,
             "splits": self.splits,
             "faults": [asdict(finding) for finding in self.faults],
-            "leakage": [leak.as_dict() for leak in self.leakage],
+            "leakage": None if self.leakage is None else [leak.as_dict() for leak in self.leakage],
         }
 
     def count(self, kind: str) -> int:
@@ -113,9 +115,10 @@ def check(
             findings += _duplicates(data, split, table, threshold, splits[split])
             findings += _scores(data, split, table, splits[split])
         findings += _labels(data, splits)
-    leakage = _leakage(data, data, threshold)
+    own = data.sizes()
+    leakage = _leakage(data, data, threshold) if "train" in own and len(own) > 1 else None
     if against is not None:
-        leakage += _leakage(data, against, threshold)
+        leakage = [*(leakage or ()), *_leakage(data, against, threshold)]
     rows = sum(data.rows.values()) or sum(split["rows"] for split in splits.values())
     bad = len({(fault.path, fault.line) for fault in data.faults})
     scale = str(data.scale) if data.scale else None

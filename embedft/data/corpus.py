@@ -50,7 +50,7 @@ def read_indexable(path: Path, faults: list[Fault], max_bad: float = MAX_BAD_SHA
         max_bad: share of bad rows that is allowed, 0..1.
 
     Returns:
-        Columns id, title, text, metadata (JSON text of all other fields, or null).
+        Columns id, title, text, metadata (JSON text of all other fields, a label among them, or null).
 
     Raises:
         DataError: nothing is there, it holds no documents, or more than ``max_bad`` of it cannot be read.
@@ -119,10 +119,11 @@ def _read_pattern(pattern: Path, faults: list[Fault], max_bad: float) -> pa.Tabl
 
 
 def _read_rows(path: Path, faults: list[Fault], max_bad: float) -> pa.Table:
-    data = read_dataset(path, max_bad=max_bad)
+    data = read_dataset(path, max_bad=max_bad, as_documents=True)
     if data.kind != "documents":
         raise DataError(
-            f"{path}: holds {data.kind}, not documents.", hint="name documents: rows with a text, or files."
+            f"{path}: holds {data.kind}, not documents.",
+            hint="name documents: files, or rows with a text, in a column 'text'.",
         )
     faults += data.faults
     parts = [_typed(table) if _is_untyped(table) else table for table in data.splits.values()]

@@ -21,7 +21,7 @@ from embedft.data.conll import read_conll
 from embedft.data.faults import MAX_BAD_SHARE, Fault, FaultLog, Notes, bad_lines, require_few
 from embedft.data.normal import NORMALISE, SCHEMAS, BadRowError, other_fields
 from embedft.data.retrieval import RetrievalData, document_text
-from embedft.data.roles import USED, Kind, Roles, assign, by_name
+from embedft.data.roles import USED, Kind, Roles, assign, by_name, refuse_columns
 from embedft.data.rows import CONLL_SUFFIXES, OTHER_NAMES, SUFFIXES, read_rows
 from embedft.data.scores import Scale, find_scale
 from embedft.data.source import STDIN, bare_stem, format_suffix
@@ -31,7 +31,11 @@ from embedft.errors import DataError
 BLOCK = 16_384
 # The kind of a file is told by the keys of most of its first rows.
 LOOKED_AT = 1000
-SPLIT_NAMES = {"validation": "dev", "valid": "dev", "val": "dev", "dev": "dev", "train": "train", "test": "test"}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 TEXT_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "documents": ("text",),
     "pairs": ("anchor", "positive"),
@@ -128,6 +132,7 @@ def read_dataset(
     scale: Scale | None = None,
     max_bad: float = MAX_BAD_SHARE,
     unknown_ids: UnknownIds = "drop",
+    as_documents: bool = False,
 ) -> Dataset:
     """The data at ``path``, of whatever kind.
 
@@ -140,12 +145,14 @@ def read_dataset(
         max_bad: share of bad rows a file may have, 0..1; bad rows are left out and listed in ``faults``, judgments of
             unknown queries and documents among them.
         unknown_ids: of a BEIR folder: whether such judgments are an error.
+        as_documents: rows with a text are documents, whatever else they have, such as a label.
 
     Raises:
-        DataError: nothing is there, its kind cannot be told, or it is too broken.
+        DataError: nothing is there, its kind cannot be told, or it is too broken; columns are named for a BEIR folder.
     """
     where = Path(path) if isinstance(path, str | Path) else Path(path[0])
     if isinstance(path, str | Path) and is_beir(where):
+        refuse_columns(where, columns)
         return _read_beir(where, max_bad, unknown_ids)
     with tempfile.TemporaryDirectory() as scratch:
         files = _files(path, Path(scratch))
@@ -154,7 +161,7 @@ def read_dataset(
         kinds: dict[Kind, Path] = {}
         for split, file, name in files:
             log = FaultLog(name)
-            kind, table = _read_file(file, log, columns)
+            kind, table = _read_file(file, log, columns, as_documents=as_documents)
             kinds.setdefault(kind, name)
             tables.setdefault(split, []).append(table)
             logs.append(log)
@@ -205,14 +212,14 @@ def _names(files: Sequence[Path]) -> dict[Path, str]:
     return {file: file.name if names[file.name] == 1 else str(file) for file in files}
 
 
-def _read_file(path: Path, log: FaultLog, columns: Columns | None) -> tuple[Kind, pa.Table]:
+def _read_file(path: Path, log: FaultLog, columns: Columns | None, *, as_documents: bool) -> tuple[Kind, pa.Table]:
     rows = read_conll(path, log) if format_suffix(path) in CONLL_SUFFIXES else read_rows(path, log)
     head = list(islice(rows, LOOKED_AT))
     if not head:
         log.check("a row at least")
         raise DataError(f"{log.path}: has no good row.", hint=str(log.faults[0]))
     keys = Counter(tuple(row) for _, row in head).most_common(1)[0][0]
-    roles = assign(keys, columns, f"{log.path}:{head[0][0]}")
+    roles = assign(keys, columns, f"{log.path}:{head[0][0]}", as_documents=as_documents)
     if roles.kind == "qrels":
         raise DataError(f"{log.path}: holds qrels alone.", hint="name the folder with corpus.jsonl and queries.jsonl.")
     return roles.kind, _table(chain(head, rows), roles, log, by_key=columns is None)

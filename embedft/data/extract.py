@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlparse
 import yaml
 
 from embedft.data.derive import Document, Section, sentences
-from embedft.data.faults import Fault, FaultLog
+from embedft.data.faults import Fault, FaultLog, require_few, shortened
 from embedft.data.peculiar import CONTROL
 from embedft.data.source import read_lines
 from embedft.errors import DataError
@@ -57,40 +57,45 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def parse_files(path: Path, files: Sequence[Path], faults: list[Fault], max_bad: float) -> list[Document]:
-    """A document of each file; its id is the file's name below ``path``.
+    """A document of each file; its id is the file's name below ``path``. A file without text is left out, and not bad.
 
     Args:
         path: a folder, or the one file.
         files: as `document_files` gives them.
         faults: where to list the files that were left out.
-        max_bad: share of files that may be left out, 0..1.
+        max_bad: share of files that may be bad, 0..1.
 
     Raises:
-        DataError: more than ``max_bad`` of them cannot be read.
+        DataError: more than ``max_bad`` of them cannot be read, or none has a text.
     """
     root = path if path.is_dir() else path.parent
-    log = FaultLog(root)
+    bad: list[Fault] = []
+    empty: list[Fault] = []
     documents = []
-    for number, file in enumerate(files, start=1):
-        log.rows += 1
+    for file in files:
         name = file.relative_to(root).as_posix()
         if file.stat().st_size > MAX_FILE:
-            log.add(f"larger than {MAX_FILE // 2**20} MB", number, name)
+            bad.append(Fault(f"larger than {MAX_FILE // 2**20} MB", file, 0, ""))
             continue
         try:
             title, sections, links = PARSERS[file.suffix.lower()](file)
         except (ValueError, OSError, RecursionError, KeyError) as error:
-            log.add("cannot be read", number, f"{name}: {error}")
+            bad.append(Fault("cannot be read", file, 0, shortened(str(error))))
             continue
         text = _joined(sections)
-        if not text.strip() or _is_binary(text):
-            log.add("binary" if text.strip() else "no text", number, name)
+        if not text.strip():
+            empty.append(Fault("no text", file, 0, ""))
+            continue
+        if _is_binary(text):
+            bad.append(Fault("binary", file, 0, ""))
             continue
         targets = [(words, _target(name, target)) for words, target in links]
         inside = tuple((words, target) for words, target in targets if target is not None)
         documents.append(Document(name, title, text, tuple(sections), inside))
-    log.check("files with text", max_bad)
-    faults += log.faults
+    require_few(path, len(files), bad, "files with text", max_bad, unit="files")
+    if not documents:
+        raise DataError(f"{path}: holds no text, in {len(files)} files.", hint="name files with text.")
+    faults += [*bad, *empty]
     return documents
 
 

@@ -21,7 +21,10 @@ RAW_LENGTH = 100_000
 
 @dataclass(frozen=True)
 class Fault:
-    """One row that was left out: ``kind`` groups equal faults, ``line`` counts from 1, ``raw`` is its beginning."""
+    """One row that was left out: ``kind`` groups equal faults, ``raw`` is its beginning.
+
+    ``line`` counts from 1; 0 stands for the whole file.
+    """
 
     kind: str
     path: Path
@@ -30,11 +33,8 @@ class Fault:
     raw: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}:{self.line}: {self.kind} ({self.found})"
-            if self.found
-            else f"{self.path}:{self.line}: {self.kind}"
-        )
+        place = f"{self.path}:{self.line}" if self.line else f"{self.path}"
+        return f"{place}: {self.kind} ({self.found})" if self.found else f"{place}: {self.kind}"
 
 
 def report(faults: Sequence[Fault]) -> None:
@@ -101,19 +101,44 @@ class FaultLog:
         require_few(self.path, self.rows, self.faults, expected, max_bad)
 
 
-def require_few(path: Path, rows: int, faults: Sequence[Fault], expected: str, max_bad: float) -> None:
-    """Raise DataError if more than ``max_bad`` of the rows of a file are bad; the arguments as for `FaultLog.check`."""
+def require_few(
+    path: Path, rows: int, faults: Sequence[Fault], expected: str, max_bad: float, *, unit: str = "rows"
+) -> None:
+    """Raise DataError if more than ``max_bad`` of the rows of a file are bad, or of the files of a folder.
+
+    Args:
+        path: of the file or folder.
+        rows: how many there are, bad ones included.
+        faults: of the bad ones.
+        expected: what a good one looks like, for the hint.
+        max_bad: share of them, 0..1.
+        unit: what they are called.
+    """
     bad_rows = bad_lines(faults)
-    if bad_rows > max_bad * rows:
+    if is_too_bad(bad_rows, rows, max_bad):
         kinds = ", ".join(f"{count} x {kind}" for kind, count in Counter(f.kind for f in faults).most_common())
         shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+        percent = percent_of(bad_rows, rows)
+        leave = f"; to leave the bad out: --max-bad {percent}% (in a configuration: data.max_bad: {percent / 100:g})"
         more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise DataError(
-            f"{path}: {bad_rows} of {rows} rows are bad, more than the allowed {max_bad:.0%}: {kinds}.\n{shown}{more}",
-            hint=f"expected {expected}.",
+            f"{path}: {bad_rows} of {rows} {unit} are bad, more than the allowed {max_bad:.0%}: {kinds}.\n"
+            f"{shown}{more}",
+            hint=f"expected {expected}{leave if bad_rows < rows else ''}.",
         )
 
 
 def bad_lines(faults: Sequence[Fault]) -> int:
-    """How many rows of a file are bad; one may have several faults."""
-    return len({fault.line for fault in faults})
+    """How many rows of a file, or files of a folder, are bad; one may have several faults."""
+    return len({(fault.path, fault.line) for fault in faults})
+
+
+def is_too_bad(bad: int, rows: int, max_bad: float) -> bool:
+    """Whether more than the share ``max_bad`` of the rows is bad."""
+    # Divided, not multiplied: 29 of 100 are no more than 0.29, but more than 0.29 * 100 in floating point.
+    return bad > 0 and bad / rows > max_bad
+
+
+def percent_of(bad: int, rows: int) -> int:
+    """The least share, in whole percent, that allows so many bad rows."""
+    return -(-100 * bad // rows)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.faults import MAX_BAD_SHARE
 from embedft.data.retrieval import CORPUS_SCHEMA, PAIRS_SCHEMA, QRELS_SCHEMA, QUERIES_SCHEMA, SPLITS, RetrievalData
+from embedft.data.roles import way_out
 from embedft.errors import DataError
 
 logger = logging.getLogger("embedft")
@@ -20,7 +21,8 @@ logger = logging.getLogger("embedft")
 def read_pairs_data(
     path: Path, max_bad: float = MAX_BAD_SHARE, columns: Mapping[str, tuple[str, ...]] | None = None
 ) -> RetrievalData:
-    """Retrieval data out of a file of pairs, or of a folder with ``train``, ``dev`` and ``test`` files of pairs.
+    """Retrieval data out of pairs from any source of `read_dataset`: a file, or a folder with ``train``, ``dev`` and
+    ``test`` files, a pattern, a name on the hub, standard input.
 
     The documents are the distinct positives and negatives of all splits, the queries the distinct anchors of each
     split; a single file is the split ``train``. Columns go by name, never by order (`embedft.data.roles`).
@@ -32,7 +34,7 @@ def read_pairs_data(
     if data.kind != "pairs":
         raise DataError(
             f"{path}: holds {data.kind}, retrieval needs pairs or a BEIR folder.",
-            hint="name the columns of the pairs: 'anchor' is the query, 'positive' the text to be found.",
+            hint=way_out(data.kind, "anchor (the query) and positive (the text to be found)"),
         )
     splits = {"train": next(iter(data.splits.values()))} if path.is_file() else data.splits
     pairs = {name: splits[name] for name in SPLITS if name in splits}

@@ -6,7 +6,7 @@ The order of columns never counts. Where two readings are possible, an error ask
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +48,13 @@ NEGATIVE = re.compile(r"(hard_?)?neg(ative)?s?(_?\d+)?")
 ALIASES = {"sentence1": "anchor", "sentence2": "positive", "query": "anchor", "document": "positive", "labels": "label"}
 ROLE_OF = {name: role for role, names in SYNONYMS.items() for name in names}
 NAMES = (*SYNONYMS, "negative")
+# The task that rows of a kind are for.
+TASK_OF = {
+    "pairs": "retrieval",
+    "retrieval": "retrieval",
+    "scored pairs": "similarity",
+    "labelled texts": "classification",
+}
 
 
 class MissingColumnError(DataError):
@@ -70,20 +77,56 @@ def parse_columns(text: str) -> dict[str, tuple[str, ...]]:
     """``anchor=q,positive=a,negative=n1,negative=n2`` as a mapping from role to columns.
 
     Raises:
-        DataError: a part is not role=column, or the role is unknown.
+        DataError: a part is not role=column, or the role is unknown or has two columns.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    parts: list[tuple[str, tuple[str]]] = []
     for part in text.split(","):
         name, separator, column = (piece.strip() for piece in part.partition("="))
+        if not separator or not column:
+            raise DataError(f"--columns {text}: {part!r} is not role=column.", hint=_roles_hint())
+        parts.append((name, (column,)))
+    return _by_role(parts, f"--columns {text}")
+
+
+def named_columns(named: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]] | None:
+    """The setting ``data.columns``, a mapping from role or other name to columns, by role; None where it is empty.
+
+    Raises:
+        DataError: a role is unknown, or has two columns.
+    """
+    return _by_role(named.items(), "data.columns") or None
+
+
+def _by_role(named: Iterable[tuple[str, Sequence[str]]], source: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, columns in named:
         role = ALIASES.get(name, name)
-        if not separator or not column or role not in NAMES:
-            raise DataError(
-                f"--columns {text}: {part!r} is not role=column.", hint=f"the roles are {', '.join(sorted(NAMES))}."
-            )
-        if role in found and role != "negative":
-            raise DataError(f"--columns {text}: names two columns for {role}.", hint="name one.")
-        found[role] = (*found.get(role, ()), column)
+        if role not in NAMES:
+            raise DataError(f"{source}: {name!r} is no role of a column.", hint=_roles_hint())
+        found[role] = (*found.get(role, ()), *columns)
+        if len(found[role]) > 1 and role != "negative":
+            raise DataError(f"{source}: names two columns for {role}.", hint="name one.")
     return found
+
+
+def _roles_hint() -> str:
+    return f"the roles are {', '.join(sorted(NAMES))}."
+
+
+def refuse_columns(path: object, given: Mapping[str, tuple[str, ...]] | None) -> None:
+    """Raise MissingColumnError if columns are named for a BEIR folder, whose fields have names of their own."""
+    if given:
+        raise MissingColumnError(
+            f"{path}: is a BEIR folder; names of columns (--columns, data.columns) would change nothing.",
+            hint="leave them out.",
+        )
+
+
+def way_out(kind: str, columns: str) -> str:
+    """The hint where rows are of another kind than a task asks for: the task they are for, or names for ``columns``."""
+    task = TASK_OF.get(kind)
+    other = f"for {kind} use --task {task} (task: {task} in a configuration); else " if task else ""
+    return f"{other}name the columns {columns}, by --columns or data.columns, or in the file."
 
 
 def by_name(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -97,13 +140,16 @@ def by_name(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def assign(columns: Sequence[str], given: Mapping[str, tuple[str, ...]] | None, where: str) -> Roles:
+def assign(
+    columns: Sequence[str], given: Mapping[str, tuple[str, ...]] | None, where: str, *, as_documents: bool = False
+) -> Roles:
     """The kind and roles of a file with these columns.
 
     Args:
         columns: as in the file.
         given: role -> columns; with it only the roles named here count.
         where: the file and line, for errors.
+        as_documents: rows with a text are documents, whatever else they have.
 
     Raises:
         DataError: no reading is possible, or more than one.
@@ -113,19 +159,24 @@ def assign(columns: Sequence[str], given: Mapping[str, tuple[str, ...]] | None, 
         if missing:
             raise MissingColumnError(
                 f"{where}: has no column {' and no column '.join(map(repr, missing))}; it has {', '.join(columns)}.",
-                hint="mend --columns.",
+                hint="mend --columns, or data.columns.",
             )
     roles = dict(given) if given else by_name(columns)
-    kind = _kind(roles, columns, where)
+    kind = "documents" if as_documents and "text" in roles else _kind(roles, columns, where)
     if kind == "labelled texts" and "text" not in roles:
         roles["text"] = roles.pop("anchor")
     for role in USED[kind]:
         if role != "negative" and len(roles.get(role, ())) > 1:
             names = " and ".join(map(repr, roles[role]))
             raise DataError(
-                f"{where}: {names} may each be the {role}.", hint=f"say which: --columns {role}={roles[role][0]},..."
+                f"{where}: {names} may each be the {role}.", hint=_say_which(f"{role}={roles[role][0]},...")
             )
     return Roles(kind, {role: names for role, names in roles.items() if role in USED[kind]})
+
+
+def _say_which(columns: str) -> str:
+    """The hint where names do not tell; not every command that reads rows takes ``--columns``."""
+    return f"say which: --columns {columns} (in a configuration: data.columns), or rename the columns."
 
 
 USED: dict[Kind, tuple[str, ...]] = {
@@ -145,11 +196,12 @@ def _kind(roles: Mapping[str, tuple[str, ...]], columns: Sequence[str], where: s
         names = f"{roles['anchor'][0]}, {roles['positive'][0]} and {roles['label'][0]}"
         raise DataError(
             f"{where}: {names} may be a pair with a score, or a pair with a label that does not count.",
-            hint=f"say which: --columns anchor={roles['anchor'][0]},positive={roles['positive'][0]}"
-            f"[,score={roles['label'][0]}].",
+            hint=_say_which(f"anchor={roles['anchor'][0]},positive={roles['positive'][0]}[,score={roles['label'][0]}]"),
         )
     if pair and "score" in has and "negative" in has:
-        raise DataError(f"{where}: has both scores and negatives.", hint="say what counts with --columns.")
+        raise DataError(
+            f"{where}: has both scores and negatives.", hint=_say_which("anchor=COLUMN,positive=COLUMN,score=COLUMN")
+        )
     readings: tuple[tuple[bool, Kind], ...] = (
         ({"query-id", "corpus-id"} <= has, "qrels"),
         ({"tokens", "tags"} <= has, "tags"),
@@ -163,5 +215,5 @@ def _kind(roles: Mapping[str, tuple[str, ...]], columns: Sequence[str], where: s
             return kind
     raise DataError(
         f"{where}: cannot tell what the columns {', '.join(map(str, columns))} hold.",
-        hint="name their roles, for example --columns anchor=COLUMN,positive=COLUMN, or text=COLUMN,label=COLUMN.",
+        hint=_say_which("anchor=COLUMN,positive=COLUMN or text=COLUMN,label=COLUMN"),
     )

@@ -61,7 +61,7 @@ def find_scale(scores: np.ndarray) -> Scale:
         return scale
     raise DataError(
         f"scores run from {scores.min():g} to {scores.max():g}, which is no usual scale.",
-        hint="state it, for example --scale 0,20.",
+        hint="state it, for example --scale 0,20 (in a configuration: data.scale: [0, 20]).",
     )
 
 
@@ -75,8 +75,13 @@ def parse_scale(text: str) -> Scale:
         low, high = (float(part) for part in text.split(","))
     except ValueError as error:
         raise DataError(f"--scale {text}: expected two numbers.", hint="for example --scale 0,5.") from error
+    return stated_scale(low, high, f"--scale {text}")
+
+
+def stated_scale(low: float, high: float, source: str) -> Scale:
+    """The scale between two ends, the lower one first; raises DataError, about ``source``, if it is not."""
     if not low < high:
-        raise DataError(f"--scale {text}: the lower end comes first.", hint="for example --scale 0,5.")
+        raise DataError(f"{source}: the lower end comes first.", hint="for example 0,5.")
     return Scale(low, high)
 
 

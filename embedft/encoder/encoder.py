@@ -388,7 +388,11 @@ class Encoder:
 
     def report_truncation(self, count: int) -> None:
         """Say in the log how many texts were longer than ``max_length``."""
-        logger.warning("%d texts were longer than %d tokens and were cut there", count, self.max_length)
+        logger.warning(
+            "%d texts were longer than %d tokens and were cut there; divide them, or use a model of longer texts",
+            count,
+            self.max_length,
+        )
 
     def tokenize(self, texts: list[str], prompt: str = "", max_length: int | None = None) -> list[Ids]:
         """Token ids of each text behind the prompt, special tokens included, cut to ``max_length`` or a shorter one."""

@@ -58,7 +58,7 @@ class VectorFile:
         self.path, self.dim = path, dim
         self.rows = self.truncated = 0
         self._partial = path.with_name(path.name + ".partial")
-        self._journal = path.with_name(path.name + ".partial.json")
+        self._journal = journal_of(path)
         self._made_by = made_by
         self._texts = hashlib.sha256()
         self._expected: str | None = None
@@ -182,6 +182,22 @@ class VectorFile:
                 hint="start afresh with --force.",
             ) from error
         return stored
+
+
+def journal_of(path: Path) -> Path:
+    """Where the journal of an unfinished file stands; it is there if rows were kept."""
+    return path.with_name(path.name + ".partial.json")
+
+
+def finished_shape(path: Path) -> tuple[int, int] | None:
+    """The rows and their length of a file of vectors that is complete; None if there is none, or another is begun."""
+    if not path.is_file() or journal_of(path).exists() or not _is_npy(path):
+        return None
+    try:
+        rows, dim = np.load(path, mmap_mode="r").shape
+    except ValueError:
+        return None
+    return rows, dim
 
 
 def _opened(partial: Path) -> BinaryIO:

@@ -8,7 +8,7 @@ from typing import Any
 
 from embedft.encoder import BUNDLED, Encoder
 from embedft.encoder.precision import Precision
-from embedft.errors import ConfigError, WrongModelError
+from embedft.errors import ConfigError, ModelError, WrongModelError
 
 
 def described(encoder: Encoder) -> dict[str, Any]:
@@ -51,6 +51,13 @@ def load_encoder(manifest: Mapping[str, Any], precision: Precision = "auto", nam
             raise
         # Another model, that cannot be set so; `require_same` tells how it differs.
         return Encoder.load(name, precision=precision)
+    except ModelError as error:
+        if name is not None:
+            raise
+        raise ModelError(
+            f"{error.message} The index was built with it.",
+            hint=f"give its new place with --model{f', or {error.hint}' if error.hint else '.'}",
+        ) from error
 
 
 def require_same(path: Path, manifest: Mapping[str, Any], encoder: Encoder) -> None:
@@ -70,8 +77,8 @@ def require_same(path: Path, manifest: Mapping[str, Any], encoder: Encoder) -> N
     raise WrongModelError(
         f"{path}: was built with {manifest['model']} (fingerprint {manifest['fingerprint'][:12]}, "
         f"{manifest['dim']} dimensions), but {name} was given (fingerprint {encoder.document_fingerprint[:12]}, "
-        f"{encoder.dim} dimensions): their vectors cannot be compared.{' Different: ' if differs else ''}"
-        + "; ".join(differs),
+        f"{encoder.dim} dimensions): their vectors cannot be compared."
+        + (f" Different: {'; '.join(differs)}; perhaps the weights too." if differs else ""),
         hint=f"use the model that built the index, or give it this one: 'embedft index migrate {path} --model {name}'.",
     )
 

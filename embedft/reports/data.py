@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from embedft.data.check import Report
+from embedft.data.check import NOT_LOOKED_FOR, Report
 from embedft.reports.page import bars, histogram, page, table
 
 
@@ -16,10 +16,11 @@ def data_page(report: Report) -> str:
 
 def _body(report: Report) -> Iterator[str]:
     share = f" ({report.bad / report.rows:.1%})" if report.rows else ""
-    leaks = sum(leak.count for leak in report.leakage if leak.severe)
+    leaks = sum(leak.count for leak in report.leakage or () if leak.severe)
+    leakage = "leakage was not looked for" if report.leakage is None else f"{leaks:,} judged rows leak"
     yield (
         f'<p class="verdict">{report.kind}: {report.rows:,} rows, {report.bad:,} bad{share}; '
-        f"{leaks:,} judged rows leak.{f' Scores on {report.scale}.' if report.scale else ''}</p>"
+        f"{leakage}.{f' Scores on {report.scale}.' if report.scale else ''}</p>"
     )
     yield "<h2>Rows left out</h2>"
     yield _faults(report, left_out=True) or "<p>None.</p>"
@@ -33,7 +34,7 @@ def _body(report: Report) -> Iterator[str]:
         ]
         yield table(("kind", "judged split", "rows", "share", "examples"), rows)
     else:
-        yield "<p>None was found.</p>"
+        yield f"<p>Not looked for: {NOT_LOOKED_FOR}.</p>" if report.leakage is None else "<p>None was found.</p>"
     for name, described in report.splits.items():
         yield f"<h2>{name}: {described['rows']:,} rows</h2>"
         yield from _split(described)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
-from embedft.data.dataset import Dataset, read_dataset
+from embedft.data.dataset import Dataset
 from embedft.data.leakage import between
 from embedft.encoder import Encoder
 from embedft.errors import DataError
@@ -25,7 +25,7 @@ from embedft.heads.fit import lone_classes
 from embedft.heads.frozen import classes_of, labels_of, logistic_head, training_rows
 from embedft.heads.head import Head
 from embedft.heads.storage import head_beside
-from embedft.tasks.task import Prepared, require_train, with_dev
+from embedft.tasks.task import Prepared, read_kind, require_train, with_dev
 
 logger = logging.getLogger("embedft")
 
@@ -48,14 +48,8 @@ class Classification:
         return "frozen" if config.head.kind == "logistic" else "cross_entropy"
 
     def read(self, config: DataConfig) -> Dataset:
-        """Labelled texts; raises DataError."""
-        data = read_dataset(config.path, max_bad=config.max_bad)
-        if data.kind != "labelled texts":
-            raise DataError(
-                f"{config.path}: holds {data.kind}; classification is trained on labelled texts.",
-                hint="name the columns text and label.",
-            )
-        return data
+        """Labelled texts; raises ConfigError and DataError."""
+        return read_kind(config, "labelled texts", task=self.name, columns="text and label")
 
     def check_metrics(self, names: Sequence[str]) -> None:
         """Raise ConfigError if one of the names is no metric of classification."""

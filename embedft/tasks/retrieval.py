@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak, RetrievalData, drop_leaking_queries, find_leakage, hold_out, read_retrieval
+from embedft.data.roles import named_columns
 from embedft.encoder import Encoder
 from embedft.errors import DataError
 from embedft.evaluation import DEFAULT_METRICS, RetrievalEvaluation, evaluate_retrieval, parse_metrics
 from embedft.evaluation.analysis import installed_thesaurus
 from embedft.evaluation.errors import retrieval_errors
 from embedft.evaluation.stress import StressTable, stress_retrieval
-from embedft.tasks.task import Prepared, without_leaks
+from embedft.tasks.task import Prepared, refuse_scale, without_leaks
 
 
 class Retrieval:
@@ -37,8 +38,14 @@ class Retrieval:
         return self.losses[0]
 
     def read(self, config: DataConfig) -> RetrievalData:
-        """BEIR folder or pairs; raises DataError."""
-        return read_retrieval(config.path, unknown_ids=config.unknown_ids, max_bad=config.max_bad)
+        """BEIR folder or pairs; raises ConfigError and DataError."""
+        refuse_scale(config)
+        return read_retrieval(
+            config.path,
+            columns=named_columns(config.columns),
+            unknown_ids=config.unknown_ids,
+            max_bad=config.max_bad,
+        )
 
     def check_metrics(self, names: Sequence[str]) -> None:
         """Raise ConfigError if one of the names is not a ranking metric."""

@@ -10,15 +10,14 @@ import pyarrow as pa
 
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak
-from embedft.data.dataset import Dataset, read_dataset
+from embedft.data.dataset import Dataset
 from embedft.data.leakage import between
 from embedft.encoder import Encoder
-from embedft.errors import DataError
 from embedft.evaluation import SimilarityEvaluation, check_statistics, evaluate_similarity
 from embedft.evaluation.analysis import installed_thesaurus
 from embedft.evaluation.errors import similarity_errors
 from embedft.evaluation.stress import StressTable, stress_similarity
-from embedft.tasks.task import Prepared, require_train, with_dev
+from embedft.tasks.task import Prepared, read_kind, require_train, with_dev
 
 
 class Similarity:
@@ -38,13 +37,7 @@ class Similarity:
 
     def read(self, config: DataConfig) -> Dataset:
         """Scored pairs, on 0..1; raises DataError."""
-        data = read_dataset(config.path, max_bad=config.max_bad)
-        if data.kind != "scored pairs":
-            raise DataError(
-                f"{config.path}: holds {data.kind}; similarity is trained on scored pairs.",
-                hint="name the columns sentence1, sentence2 and score.",
-            )
-        return data
+        return read_kind(config, "scored pairs", task=self.name, columns="sentence1, sentence2 and score")
 
     def check_metrics(self, names: Sequence[str]) -> None:
         """Raise ConfigError if one of the names is no correlation."""

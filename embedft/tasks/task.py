@@ -13,10 +13,12 @@ import pyarrow as pa
 from embedft.config import DataConfig, RunConfig
 from embedft.data import Leak, UnknownIds
 from embedft.data.clean import CleanConfig, clean
-from embedft.data.dataset import Dataset
+from embedft.data.dataset import Dataset, read_dataset
+from embedft.data.roles import Kind, named_columns, way_out
+from embedft.data.scores import stated_scale
 from embedft.data.split import SplitConfig, split
 from embedft.encoder import Encoder
-from embedft.errors import DataError
+from embedft.errors import ConfigError, DataError
 from embedft.evaluation import Evaluation
 from embedft.evaluation.analysis import analyse
 from embedft.evaluation.forgetting import forgetting
@@ -42,7 +44,7 @@ class Task(Protocol):
         ...
 
     def read(self, config: DataConfig) -> Any:
-        """The data set at ``config.path``; raises DataError."""
+        """The data set at ``config.path``; raises ConfigError and DataError."""
         ...
 
     def check_metrics(self, names: Sequence[str]) -> None:
@@ -200,6 +202,40 @@ class Looked:
             if encoder is not None and evaluation is not None
         ]
         return (tables[0].beside(tables[1]) if len(tables) > 1 else tables[0]).as_dict()
+
+
+def read_kind(config: DataConfig, kind: Kind, *, task: str, columns: str) -> Dataset:
+    """The rows of a task, read as its settings say.
+
+    Args:
+        config: of the data.
+        kind: of rows that the task is trained on.
+        task: its name, for errors.
+        columns: of such rows, for errors.
+
+    Raises:
+        ConfigError: a scale is stated for rows without scores.
+        DataError: as `read_dataset`, or the rows are of another kind.
+    """
+    if kind != "scored pairs":
+        refuse_scale(config)
+    data = read_dataset(
+        config.path,
+        columns=named_columns(config.columns),
+        scale=stated_scale(*config.scale, "data.scale") if config.scale else None,
+        max_bad=config.max_bad,
+    )
+    if data.kind != kind:
+        raise DataError(
+            f"{config.path}: holds {data.kind}; {task} is trained on {kind}.", hint=way_out(data.kind, columns)
+        )
+    return data
+
+
+def refuse_scale(config: DataConfig) -> None:
+    """Raise ConfigError if a scale is stated, for a task whose data has no scores."""
+    if config.scale:
+        raise ConfigError("data.scale is stated, and only scored pairs have scores.", hint="leave it out.")
 
 
 def require_split(task: Task, data: Any, split: str) -> None:

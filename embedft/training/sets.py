@@ -13,6 +13,7 @@ from embedft.config import MixedSet, RunConfig
 from embedft.data import Leak, RetrievalData, find_leakage
 from embedft.data.dataset import Dataset, read_dataset
 from embedft.data.leakage import between
+from embedft.data.roles import named_columns
 from embedft.errors import ConfigError, DataError
 from embedft.tasks import Task
 from embedft.training.losses import needs
@@ -83,7 +84,12 @@ def loss_name(config: RunConfig, task: Task) -> str:
 
 def _read(entry: MixedSet, number: int, config: RunConfig, judged: Any, dim: int | None) -> TrainingSet:
     name = f"also-{number}"
-    data = read_dataset(entry.path, max_bad=config.data.max_bad, unknown_ids=config.data.unknown_ids)
+    data = read_dataset(
+        entry.path,
+        columns=named_columns(entry.columns),
+        max_bad=config.data.max_bad,
+        unknown_ids=config.data.unknown_ids,
+    )
     if data.kind not in DEFAULT_LOSSES:
         raise DataError(
             f"data.also: {entry.path} holds {data.kind}.", hint="name pairs, scored pairs or a BEIR folder."

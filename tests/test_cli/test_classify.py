@@ -29,8 +29,8 @@ def test_a_text_is_labelled_with_what_speaks_for_it(cli, run):
     assert isinstance(answer["in_scope"], bool)
     assert [set(one) for one in answer["nearest"]] == [{"text", "labels", "similarity"}] * 2
     # What rich would take for an emoji or for colour stays as it is.
-    printed = cli("classify", run / "model", "heavy rain :umbrella: [red]tonight[/red]").stdout
-    assert printed.startswith("heavy rain :umbrella: [red]tonight[/red]: ")
+    printed = cli("classify", run / "model", "heavy rain :umbrella: [red]tonight[/red] \x1b[2J").stdout
+    assert printed.startswith("heavy rain :umbrella: [red]tonight[/red] �[2J: ")
     assert "weather" in printed and len(printed.splitlines()) == 4
 
 
@@ -55,6 +55,7 @@ def test_what_is_no_classifier_is_said(cli, run, tmp_path):
     assert_user_error(cli("classify", tmp_path, "text"), "holds no classifier", "embedft train --task classification")
     (tmp_path / "head").mkdir()
     assert_user_error(cli("classify", "bundled", "text"), "holds no classifier")
+    assert_user_error(cli("classify", run, " "), "the text is empty")
     both = cli("classify", run, "text", "--texts", tmp_path / "a.txt")
     assert both.returncode == 2 and "give either" in both.stderr
 

@@ -131,6 +131,8 @@ def test_what_cannot_be_compared_says_what_is_missing(command, judged, tmp_path)
     assert_user_error(
         command("compare", judged / "one", judged / "two", "--metric", "map@7"), "was not scored by map@7"
     )
+    assert_user_error(command("compare", judged / "one", tmp_path / "nope"), "nope: no such file or folder")
+    assert_user_error(command("compare", judged / "one", "bundled"), "bundled: is no run", "--data DATA")
     old = tmp_path / "old"
     shutil.copytree(judged / "one", old)
     answer = json.loads((old / "metrics.json").read_text())

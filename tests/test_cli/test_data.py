@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from embedft.cli.dataset import Reading
-from embedft.errors import ConfigError
+from embedft.cli.dataset import Reading, Rows
+from embedft.config import DataConfig
+from embedft.errors import ConfigError, DataError
 from tests.chat_server import chat_server
 from tests.conftest import assert_user_error, heed_interrupts
 
@@ -49,6 +50,8 @@ def test_too_many_bad_rows_fail_after_the_report(cli, tmp_path):
     assert done.returncode == 2
     assert "text is empty" in done.stdout
     assert "1 of 10 rows are bad" in done.stderr
+    assert "-o OUT --max-bad 10%" in done.stderr
+    assert "leakage was not looked for" in done.stdout
     assert cli("data", "check", path, "--max-bad", "10%").returncode == 0
 
 
@@ -173,10 +176,16 @@ def test_split_tells_of_bad_rows_and_of_its_folder_before_the_work(cli, tmp_path
 def test_columns_and_scales_that_change_nothing_are_refused(tmp_path, garden):
     path = write(tmp_path / "train.jsonl", [{"left": row["text"], "right": row["label"]} for row in rows()])
     columns = "text=left,label=right"
-    with pytest.raises(ConfigError, match="holds retrieval; --columns would change nothing"):
+    with pytest.raises(DataError, match="is a BEIR folder"):
         Reading((str(garden),), columns, None, 0.05).read()
     with pytest.raises(ConfigError, match="holds labelled texts; --scale would"):
         Reading((str(path),), columns, "0,5", 0.05).read()
+
+
+def test_options_about_rows_are_settings_of_the_data():
+    given = DataConfig(path="d", **Rows("anchor=q,negative=n,negative=m", "0,5", 0.2).settings())
+    assert given == DataConfig(path="d", columns={"anchor": "q", "negative": ["n", "m"]}, scale=(0, 5), max_bad=0.2)
+    assert DataConfig(path="d", **Rows(None, None, 0.05).settings()) == DataConfig(path="d")
 
 
 def test_columns_are_those_of_the_other_data_where_it_has_them(tmp_path, garden):

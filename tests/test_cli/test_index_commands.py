@@ -431,3 +431,12 @@ def test_a_folder_of_files_is_indexed_and_what_was_left_out_is_counted(run, tmp_
     assert (answer(done)["documents"], answer(done)["left_out"]) == (25, 1)
     assert "left out: " in done.stderr and "empty.txt" in done.stderr
     assert answer(run("search", tmp_path / "idx", "spores", "-k", "1", "--json"))["hits"][0]["id"] == "fern.html"
+
+
+def test_a_folder_with_files_that_are_none_says_which_share_would_do(run, tmp_path):
+    for name, content in {"a.py": b"x = 1\n", "b.py": bytes(9), "c.py": bytes(9), "__init__.py": b""}.items():
+        (tmp_path / name).write_bytes(content)
+    command = ("index", "build", tmp_path, "--model", "bundled", "-o", tmp_path / "idx", "--json")
+    assert_user_error(run(*command), "2 of 4 files are bad", "--max-bad 50%", "b.py: binary")
+    found = answer(run(*command, "--max-bad", "50%"))
+    assert (found["documents"], found["left_out"]) == (1, 3)

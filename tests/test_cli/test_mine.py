@@ -151,3 +151,37 @@ def test_only_what_embedft_wrote_is_replaced(here, tmp_path):
     done = here(*shared, file, "--force")
     assert done.returncode == 0, done.stderr
     assert len(file.read_text().splitlines()) == 56
+
+
+@pytest.fixture
+def odd_columns(tmp_path):
+    """Pairs of the garden under names that tell nothing."""
+    rows = read_retrieval(GARDEN).training_pairs().to_pylist()[:24]
+    path = tmp_path / "odd.jsonl"
+    path.write_text("".join(json.dumps({"left": row["anchor"], "right": row["positive"]}) + "\n" for row in rows))
+    return path
+
+
+def test_rows_with_columns_of_other_names_are_mined_and_judged(here, tmp_path, odd_columns):
+    refused = here("mine", "bundled", "--data", odd_columns, "-o", tmp_path / "m.jsonl")
+    assert_user_error(refused, "cannot tell what the columns left, right hold", "--columns anchor=COLUMN")
+    columns = ("--columns", "anchor=left,positive=right")
+    done = here("mine", "bundled", "--data", odd_columns, "-o", tmp_path / "m.jsonl", *columns)
+    assert done.returncode == 0, done.stderr
+    assert read_dataset(tmp_path / "m.jsonl").splits["train"].num_rows == 24
+    done = here("evaluate", "bundled", "--data", odd_columns, "--split", "train", "--json", *columns)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["queries"] == 24
+    assert answer["arguments"][-2:] == list(columns)
+
+
+def test_a_run_keeps_the_names_of_columns_and_goes_on_with_them(here, tmp_path, odd_columns):
+    quick = (*QUICK, "--set", "evaluation.report=false", "--set", "training.batch_size=8")
+    command = ("train", "--data", odd_columns, "-o", tmp_path / "run", *quick, "--json")
+    done = here(*command, "--columns", "anchor=left,positive=right")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["data"]["columns"] == {"anchor": ["left"], "positive": ["right"]}
+    named = ("--set", "data.columns.anchor=left", "--set", "data.columns.positive=right")
+    assert here(*command, *named, "--resume").returncode == 0

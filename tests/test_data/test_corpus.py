@@ -154,16 +154,39 @@ def test_files_of_other_kinds_in_a_folder_are_named(tmp_path, caplog, monkeypatc
     assert "1 files are read; of other kinds, not read: 2 .docx, 1 .csv" in caplog.text
 
 
+@pytest.mark.parametrize("field", ["category", "topic", "label", "class", "sentiment", "intent", "emotion"])
+def test_a_label_of_a_document_is_metadata(tmp_path, field):
+    (tmp_path / "c.jsonl").write_text(json.dumps({"id": "a", "text": "ferns", field: "plants"}) + "\n")
+    (tmp_path / "c.csv").write_text(f"id,text,{field}\nb,moss,7\n")
+    assert [(row["id"], row["metadata"]) for row in read(tmp_path / "c.jsonl")[0]] == [("a", {field: "plants"})]
+    assert [(row["id"], row["metadata"]) for row in read(tmp_path / "c.csv")[0]] == [("b", {field: 7})]
+
+
 def test_a_file_that_cannot_be_read_is_a_fault_like_a_bad_row(tmp_path):
     for number in range(30):
         (tmp_path / f"{number:02}.txt").write_text("ferns")
-    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(bytes(9))
     rows, faults = read(tmp_path)
     assert len(rows) == 30
-    assert [fault.found for fault in faults] == ["empty.txt"]
+    assert [str(fault) for fault in faults] == [f"{tmp_path}/binary.txt: binary"]
+    with pytest.raises(DataError, match="1 of 31 files are bad") as caught:
+        read_indexable(tmp_path, [], max_bad=0.01)
+    assert "--max-bad 4%" in caught.value.hint
     lines = [json.dumps({"id": str(number), "text": "ferns"}) for number in range(30)]
     (tmp_path / "c.jsonl").write_text("\n".join([*lines, '{"id": "x", "text": 5}']))
     assert len(read(tmp_path / "c.jsonl")[1]) == 1
+
+
+def test_files_without_text_are_left_out_and_not_bad(tmp_path):
+    for name in ("a/__init__.py", "b/__init__.py", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "a" / "code.py").write_text("x = 1\n")
+    rows, faults = read(tmp_path)
+    assert [row["id"] for row in rows] == ["a/code.py"]
+    assert {str(fault) for fault in faults} == {
+        f"{tmp_path}/{name}: no text" for name in ("a/__init__.py", "b/__init__.py", "notes.txt")
+    }
 
 
 def test_documents_to_derive_from_are_those_to_index(tmp_path, monkeypatch):

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedft.data.check import check
 from embedft.data.clean import CleanConfig, clean, clean_text
 from embedft.data.dataset import read_dataset
 from embedft.data.near import duplicate_groups, near_pairs, normalised
-from embedft.data.roles import parse_columns
+from embedft.data.roles import MissingColumnError, named_columns, parse_columns
 from embedft.data.split import SplitConfig, row_keys, split
 from embedft.data.store import write_dataset
 from embedft.errors import ConfigError, DataError
@@ -296,6 +297,53 @@ def test_columns_say_what_names_do_not(tmp_path):
     data = read_dataset(path, columns=parse_columns("anchor=left,positive=right,negative=wrong,negative=worse"))
     (row,) = rows_of(data)["train"]
     assert (row["anchor"], row["positive"], row["negatives"]) == ("a", "b", ["c", "d"])
+
+
+def test_columns_of_a_configuration_are_those_of_the_command_line():
+    named = {"sentence1": ["left"], "positive": ["right"], "negative": ["wrong", "worse"]}
+    assert named_columns(named) == parse_columns("sentence1=left,positive=right,negative=wrong,negative=worse")
+    assert named_columns({}) is None
+    for broken, match in (({"anker": ["a"]}, "'anker' is no role"), ({"text": ["a", "b"]}, "two columns for text")):
+        with pytest.raises(DataError, match=match):
+            named_columns(broken)
+
+
+def test_columns_are_not_named_for_a_beir_folder(garden):
+    with pytest.raises(MissingColumnError, match="is a BEIR folder"):
+        read_dataset(garden, columns=parse_columns("anchor=q"))
+
+
+def test_rows_with_a_text_are_documents_where_documents_are_asked_for(tmp_path):
+    path = write_rows(tmp_path / "all.jsonl", [{"id": "a", "text": "ferns", "label": "x", "query": "q", "answer": "p"}])
+    (row,) = rows_of(read_dataset(path, as_documents=True))["train"]
+    assert (row["id"], row["text"]) == ("a", "ferns")
+    assert json.loads(row["metadata"]) == {"label": "x", "query": "q", "answer": "p"}
+
+
+@pytest.mark.parametrize(("share", "bad"), [(0.29, 29), (0.57, 57), (0.05, 5)])
+def test_a_share_allows_as_many_bad_rows_as_it_says(tmp_path, share, bad):
+    rows = [{"text": "fern" if number >= bad else "", "label": "x"} for number in range(100)]
+    path = write_rows(tmp_path / "train.jsonl", rows)
+    assert read_dataset(path, max_bad=share).splits["train"].num_rows == 100 - bad
+    with pytest.raises(DataError, match=f"{bad} of 100 rows are bad") as caught:
+        read_dataset(path, max_bad=share - 0.01)
+    assert f"--max-bad {bad}%" in caught.value.hint
+    assert f"data.max_bad: {share:g}" in caught.value.hint
+
+
+def test_long_names_of_splits_are_known_and_compared(tmp_path):
+    for name in ("training", "validation", "testing"):
+        write_rows(tmp_path / f"{name}.jsonl", [{"text": f"ferns like shade {n}", "label": "x"} for n in range(3)])
+    data = read_dataset(tmp_path)
+    assert set(data.splits) == {"train", "dev", "test"}
+    assert {(leak.kind, leak.split) for leak in check(data).leakage} == {("exact", "dev"), ("exact", "test")}
+
+
+def test_where_nothing_is_compared_leakage_is_not_said_to_be_absent(tmp_path):
+    rows = [{"text": "ferns like shade", "label": "x"}, {"text": "moss is soft", "label": "y"}]
+    alone, other = (read_dataset(write_rows(tmp_path / f"{name}.jsonl", rows)) for name in ("train", "other"))
+    assert check(alone).as_dict()["leakage"] is None
+    assert {leak.kind for leak in check(alone, against=other).leakage} == {"exact"}
 
 
 def test_augmented_rows_stay_with_their_parents(tmp_path):

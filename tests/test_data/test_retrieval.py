@@ -1,6 +1,8 @@
 """BEIR folders and pairs: what is read, what is left out, what is refused."""
 
+import io
 import json
+import sys
 
 import pytest
 
@@ -102,6 +104,7 @@ def test_unknown_ids_in_qrels_are_refused_or_dropped(garden):
     [
         (lambda root: (root / "corpus.jsonl").write_text(""), "corpus.jsonl: is empty"),
         (lambda root: (root / "queries.jsonl").unlink(), "queries.jsonl: no such file"),
+        (lambda root: (root / "corpus.jsonl").unlink(), "corpus.jsonl: no such file"),
         (lambda root: [file.unlink() for file in (root / "qrels").iterdir()], "holds none of train.tsv"),
         (lambda root: (root / "qrels" / "test.tsv").write_text("a\tb\tc\n1\t2\t3\n"), "test.tsv:1: needs the columns"),
         (lambda root: (root / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n"), "test.tsv: is empty"),
@@ -210,6 +213,33 @@ def test_a_table_without_known_columns_is_refused_with_what_it_has(tmp_path):
     (tmp_path / "p.csv").write_text("left,right\nq,a\n")
     with pytest.raises(DataError, match="cannot tell what the columns left, right hold"):
         read_retrieval(tmp_path / "p.csv")
+
+
+def test_pairs_are_read_from_a_pattern_and_from_standard_input(tmp_path, monkeypatch):
+    for name in ("train", "testing"):
+        write_pairs(tmp_path / f"{name}.jsonl")
+    assert set(read_retrieval(tmp_path / "t*.jsonl").qrels) == {"train", "test"}
+    with pytest.raises(DataError, match="matches no file"):
+        read_retrieval(tmp_path / "x*.jsonl")
+    typed = (tmp_path / "train.jsonl").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(typed))))
+    assert read_retrieval("-").training_pairs().num_rows == 3
+
+
+def test_columns_are_named_for_pairs_and_not_for_a_beir_folder(tmp_path, garden):
+    (tmp_path / "p.csv").write_text("left,right\nq,a\n")
+    columns = {"anchor": ("left",), "positive": ("right",)}
+    (pair,) = read_retrieval(tmp_path / "p.csv", columns=columns).training_pairs().to_pylist()
+    assert (pair["anchor"], pair["positive"]) == ("q", "a")
+    with pytest.raises(DataError, match="is a BEIR folder"):
+        read_retrieval(garden, columns=columns)
+
+
+def test_rows_of_another_task_name_it(tmp_path):
+    (tmp_path / "s.csv").write_text("sentence1,sentence2,score\na,b,1\n")
+    with pytest.raises(DataError, match="holds scored pairs") as caught:
+        read_retrieval(tmp_path / "s.csv")
+    assert "--task similarity" in caught.value.hint
 
 
 def test_the_usual_names_of_pairs_are_known(tmp_path):

@@ -1,5 +1,8 @@
 """A file's texts as a stream: every row or an error, never a row less."""
 
+import io
+from pathlib import Path
+
 import pytest
 
 from embedft.data import stream_texts
@@ -47,9 +50,27 @@ def test_a_row_without_a_text_ends_the_reading(tmp_path, name, content, named):
         list(stream_texts(tmp_path / name))
 
 
-def test_a_line_that_is_no_utf8_is_named(tmp_path):
-    (tmp_path / "t.txt").write_bytes(b"good\nb\xe4d\n")
-    with pytest.raises(DataError, match=r"t\.txt:2: is not UTF-8 \(byte 0xe4 at column 2\)"):
-        list(stream_texts(tmp_path / "t.txt"))
+@pytest.mark.parametrize(("name", "form"), [("t.txt", "%s\n"), ("t.jsonl", '{"text": "%s"}\n')])
+def test_a_line_that_is_no_utf8_is_read_alike_everywhere_and_told(tmp_path, caplog, name, form):
+    (tmp_path / name).write_bytes("".join(form % text for text in ("good", "bäd", "wörse")).encode("latin-1"))
+    with caplog.at_level("INFO", logger="embedft"):
+        assert list(stream_texts(tmp_path / name)) == ["good", "bäd", "wörse"]
+        assert "2 lines not UTF-8, read as latin-1, line 2 first" in caplog.text
+        caplog.clear()
+        list(stream_texts(tmp_path / name, note=False))
+    assert not caplog.text
+
+
+def test_what_is_no_file_of_texts_is_called_what_it_is(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         list(stream_texts(tmp_path / "nowhere.txt"))
+    with pytest.raises(DataError, match="is a folder"):
+        list(stream_texts(tmp_path))
+
+
+@pytest.mark.parametrize("given", [b"one text\nanother\n", b"one text\n", b"one, text\nanother\n"])
+def test_plain_lines_on_standard_input_are_told_where_they_are_read_from(monkeypatch, given):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(given))))
+    with pytest.raises(DataError) as caught:
+        list(stream_texts(Path("-")))
+    assert "plain lines are read from a file that ends in .txt" in caught.value.hint

@@ -290,6 +290,32 @@ def test_the_command_knows_how_many_texts_are_left(tmp_path, monkeypatch):
     assert "encoding: 2/2 texts" in done.stderr
 
 
+def test_the_command_leaves_a_finished_file_as_it_is(tmp_path, caplog):
+    (tmp_path / "t.txt").write_text("fern\nmoss\n")
+    command = [str(tmp_path / "t.txt"), "-o", str(tmp_path / "v.npy"), "--resume"]
+    assert CliRunner().invoke(encode, command).exit_code == 0
+    before = (tmp_path / "v.npy").stat()
+    done = CliRunner().invoke(encode, [*command, "--json"])
+    assert done.exit_code == 0 and "is finished already" in caplog.text
+    assert json.loads(done.stdout) == {
+        "vectors": str(tmp_path / "v.npy"), "texts": 2, "dim": 384, "truncated": None, "fingerprint": None,
+    }  # fmt: skip
+    assert (tmp_path / "v.npy").stat() == before
+    (tmp_path / "t.txt").write_text("fern\nmoss\nlichen\n")
+    with pytest.raises(ArtifactError, match="exists already"):
+        CliRunner().invoke(encode, command, catch_exceptions=False)
+
+
+def test_the_command_says_how_to_go_on_where_something_was_kept(tmp_path, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VectorFile, "finish", interrupted)
+    (tmp_path / "t.txt").write_text("fern\nmoss\n")
+    done = CliRunner().invoke(encode, [str(tmp_path / "t.txt"), "-o", str(tmp_path / "v.npy")])
+    assert done.exit_code != 0 and "go on with the same command and --resume" in done.stderr
+
+
 def test_long_and_odd_texts_have_unit_vectors(encoder):
     texts = ["", "a", "word " * 40_000, "\x00", "a\x00b", "\ud83d", "שלום עולם", "👩‍👩‍👧" * 300, " " * 5000, "\n\t"]
     vectors = encoder.encode(texts)

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from index_cases import SENTENCES, Vectors, assert_hits
 
 from embedft.data import read_corpus
 from embedft.encoder import Encoder
-from embedft.errors import ArtifactError, ConfigError, DataError, WrongModelError
+from embedft.errors import ArtifactError, ConfigError, DataError, ModelError, WrongModelError
 from embedft.index import Index, writing
 from embedft.index import index as module
 from embedft.index.identity import load_encoder, require_same
@@ -363,6 +364,19 @@ def test_another_model_of_the_same_dimension_is_refused_by_both_names(built, oth
     assert "migrate" in caught.value.hint
 
 
+def test_a_model_that_was_moved_is_asked_for_by_its_new_place(tmp_path, other):
+    moved = shutil.copytree(other.name, tmp_path / "before")
+    Index.build(["alpha", "beta"], Encoder.load(str(moved), precision="float32"), tmp_path / "idx")
+    shutil.move(moved, tmp_path / "after")
+    with pytest.raises(ModelError, match=r"before.* The index was built with it\.") as caught:
+        _ = Index.open(tmp_path / "idx").encoder
+    assert caught.value.hint.startswith("give its new place with --model, or ")
+    assert Index.open(tmp_path / "idx", str(tmp_path / "after"), precision="float32").encoder.dim == 384
+    with pytest.raises(ModelError) as caught:
+        Index.open(tmp_path / "idx", str(moved))
+    assert "--model" not in caught.value.hint
+
+
 def test_a_model_that_is_named_is_loaded_with_the_settings_of_the_index(tmp_path):
     settings = {"prompts": {"query": "ask: ", "document": "d: "}, "max_length": 64, "truncate_dim": 32}
     made = Encoder.load("bundled", precision="float32", **settings)
@@ -380,7 +394,7 @@ def test_a_model_that_cannot_be_set_as_the_index_was_is_another_model(tmp_path, 
 
 
 def test_the_same_weights_with_another_document_prompt_are_another_model(built):
-    with pytest.raises(WrongModelError, match="prompts"):
+    with pytest.raises(WrongModelError, match=r"Different: prompts .*; perhaps the weights too\."):
         Index.open(built.path, Encoder.load("bundled", prompts={"document": "d: "}))
 
 

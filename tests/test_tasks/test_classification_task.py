@@ -55,8 +55,9 @@ def test_classes_that_cannot_be_learned_are_refused(tmp_path, train, said):
 
 
 def test_other_data_is_refused(garden):
-    with pytest.raises(DataError, match="holds retrieval; classification is trained on labelled texts"):
+    with pytest.raises(DataError, match="holds retrieval; classification is trained on labelled texts") as caught:
         TASK.read(DataConfig(path=garden))
+    assert "--task retrieval" in caught.value.hint
 
 
 def test_leakage_is_reported_dropped_or_refused(tmp_path):

@@ -142,6 +142,14 @@ def test_judgments_of_unknown_documents_are_refused_in_a_further_set_too(tmp_pat
         further_sets(config, read_retrieval(GARDEN))
 
 
+def test_a_further_set_has_columns_of_its_own(tmp_path):
+    rows = [{"left": f"about fern {number}", "right": f"fern {number} likes shade"} for number in range(4)]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    also = [{"path": tmp_path / "more.jsonl", "columns": {"anchor": "left", "positive": "right"}}]
+    (part,) = further_sets(settings(also=also), read_retrieval(GARDEN))
+    assert part.rows["anchor"].to_pylist() == [row["left"] for row in rows]
+
+
 def test_a_set_whose_loss_does_not_take_the_dimensions_is_refused_before_the_first_step(tmp_path):
     also = [{"path": scored(tmp_path / "more.jsonl"), "loss": "angle"}]
     odd = settings(also=also).model_copy(update={"model": ModelConfig(truncate_dim=255, precision="float32")})
