@@ -33,7 +33,7 @@ def print_json(value: Any) -> None:
         shown = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
     except ValueError:
         # Few answers have such a number, and most commands start faster without the evaluation.
-        from embedft.evaluation.evaluation import without_nan
+        from embedft.artifacts import without_nan
 
         shown = json.dumps(without_nan(value), ensure_ascii=ascii_only, allow_nan=False)
     click.echo(shown)

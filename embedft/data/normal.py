@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from embedft.artifacts import without_nan
 from embedft.data.faults import FaultLog
 from embedft.data.roles import Kind
 
@@ -221,12 +222,4 @@ def metadata_text(fields: Mapping[str, Any]) -> str | None:
     try:
         return json.dumps(fields, ensure_ascii=False, default=str, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(fields), ensure_ascii=False, default=str)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return json.dumps(without_nan(dict(fields)), ensure_ascii=False, default=str)

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedft.artifacts import write_json
+from embedft.artifacts import without_nan, write_json
 from embedft.data.thesaurus import Thesaurus, find_wordnet
 from embedft.errors import ArtifactError, DataError, EmbedftError
-from embedft.evaluation.evaluation import without_nan
 
 logger = logging.getLogger("embedft")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Protocol, cast
 
+from embedft.artifacts import without_nan
 from embedft.evaluation.comparison import Comparison, corrected
 from embedft.evaluation.vectors import Vectors
 
@@ -117,12 +117,3 @@ def comparison_dict(
         answer["comparison"] = {name: value.as_dict() for name, value in comparison.items()}
     sound: dict[str, Any] = without_nan(answer)
     return sound
-
-
-def without_nan(value: Any) -> Any:
-    """The same JSON, null where a number is none or infinite, which JSON does not know."""
-    if isinstance(value, dict):
-        return {name: without_nan(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

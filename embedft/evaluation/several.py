@@ -14,10 +14,11 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any, cast
 
+from embedft.artifacts import without_nan
 from embedft.errors import ConfigError, DataError
 from embedft.evaluation.aligning import ALLOW, aligned, differences, limited, outside_counts
 from embedft.evaluation.comparison import Comparison, Verdict, corrected, rule_text
-from embedft.evaluation.evaluation import FORMAT, Evaluation, without_nan
+from embedft.evaluation.evaluation import FORMAT, Evaluation
 from embedft.evaluation.retrieval import RetrievalEvaluation
 from embedft.evaluation.significance import ALPHA, ROUNDING, ROUNDS, detectable_sentence
 from embedft.evaluation.tally import LOWER_IS_BETTER

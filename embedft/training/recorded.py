@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from embedft.artifacts import make_directory, remove_made, require_free, write_json
+from embedft.artifacts import make_directory, remove_made, require_free, without_nan, write_json
 from embedft.errors import ArtifactError, ConfigError
-from embedft.evaluation.evaluation import without_nan
 
 LOCK = ".lock"
 
